@@ -1,0 +1,45 @@
+# Two commands do all: `make demo` and `make test`. Both install what is missing first (see .ci/setup).
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down status test lint unit services bench clean
+
+BIN := .venv/bin
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+setup: ## install what is missing: Debian packages, and everything else into .venv
+	@.ci/setup
+
+demo: setup ## the whole mission on this machine with real servers, then everything is stopped
+	@$(BIN)/cvmfs-cloud demo
+
+up: setup ## start the stack and keep it running
+	@$(BIN)/cvmfs-cloud stack up
+
+down: ## stop the stack; its data stay in .stack
+	@$(BIN)/cvmfs-cloud stack down
+
+status: ## what runs, and where
+	@$(BIN)/cvmfs-cloud stack status
+
+test: lint unit services ## everything that must hold
+
+lint: setup ## format, style, types, rooms
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: setup ## tests that need no server
+	$(BIN)/pytest -q tests --ignore=tests/services
+
+services: setup ## tests against the real RadosGW, RabbitMQ and OpenBao that they start
+	$(BIN)/pytest -q tests/services
+
+bench: setup ## measure; writes hpc-bench/results
+	$(BIN)/python hpc-bench/engine.py
+	$(BIN)/python hpc-bench/latency.py
+
+clean: ## remove everything that the targets above made
+	-@test ! -x $(BIN)/cvmfs-cloud || $(BIN)/cvmfs-cloud stack down
+	rm -rf .venv .stack .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,59 @@
+"""The contract between functions: every event as a class, and the foreign messages that become events.
+
+- ``RepositoryRequested`` … ``UploadRefused``: one frozen class per event type; ``README.md`` is the catalogue
+- ``read_event``, ``event_class``: a CloudEvent or a type name to its class
+- ``ChangeRecord``: what waits in a repository's change queue (not a CloudEvent)
+- ``parse_notification``: RadosGW's bucket notifications
+- ``LegacyRequest``, ``reply_to_created``, ``reply_to_refused``: the older comma-separated messages
+- ``EventError``: what is wrong with any of these, fault by fault
+"""
+
+from events.change import ChangeRecord, ChunkRecord, EntryRecord, TreeRecord
+from events.errors import EventError, UnknownTypeError
+from events.event import Event, traceparent_of
+from events.legacy import LEGACY_REPLY_QUEUE, LegacyRequest, reply_to_created, reply_to_refused
+from events.names import bucket_of, valid_fqrn
+from events.registry import EVENT_CLASSES, event_class, read_event
+from events.repositories import (
+    PATHS_LIMIT,
+    RepositoryChanged,
+    RepositoryCreated,
+    RepositoryKeysStored,
+    RepositoryPublished,
+    RepositoryRefused,
+    RepositoryRequested,
+)
+from events.rgw_notification import Record, parse_notification
+from events.types import TYPE_PREFIX
+from events.uploads import UploadRefused
+
+__all__ = [
+    "EVENT_CLASSES",
+    "LEGACY_REPLY_QUEUE",
+    "PATHS_LIMIT",
+    "TYPE_PREFIX",
+    "ChangeRecord",
+    "ChunkRecord",
+    "EntryRecord",
+    "Event",
+    "EventError",
+    "LegacyRequest",
+    "Record",
+    "RepositoryChanged",
+    "RepositoryCreated",
+    "RepositoryKeysStored",
+    "RepositoryPublished",
+    "RepositoryRefused",
+    "RepositoryRequested",
+    "TreeRecord",
+    "UnknownTypeError",
+    "UploadRefused",
+    "bucket_of",
+    "event_class",
+    "parse_notification",
+    "read_event",
+    "reply_to_created",
+    "reply_to_refused",
+    "traceparent_of",
+    "valid_fqrn",
+]

@@ -1,0 +1,276 @@
+"""The event bus in memory: exchange, bindings, quorum queues with one active consumer, redelivery in order.
+
+It behaves as RabbitMQ does where the service can see it: messages are pushed to the active consumer up to the prefetch
+and are then no longer *ready*; whoever attached first is active, and only that one is counted; a consumer that goes
+returns what it did not acknowledge to the head of the queue; a message for a queue that does not exist is refused.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from cloudevents.conversion import to_structured
+from cloudevents.http import CloudEvent, from_json
+
+from functions.adapters.parked import parked_headers, parked_queue
+from functions.errors import BrokerUnavailable
+from functions.ports import Clock, Delivery, QueueState
+
+_TYPE = "it.infn.datacloud.cvmfs."
+
+BINDINGS: Mapping[str, Sequence[str]] = {
+    "fn.store-keys": (_TYPE + "repository.requested",),
+    "fn.create-repository": (_TYPE + "repository.keys-stored",),
+    "fn.publish-transaction": (_TYPE + "repository.changed",),
+    "fn.handle-bucket-notification": (),
+    "fn.legacy-replies": (_TYPE + "repository.created", _TYPE + "repository.refused"),
+    "cvmfs": (),
+    "cvmfs_reply": (),
+    "cvmfs.dashboard": (_TYPE + "#",),
+}
+"""The queues of the service with their binding patterns on exchange ``cvmfs``, as the manifests in knative/ have them.
+Each ``fn.*`` queue has a ``.parked`` beside it."""
+
+UNROUTED = "cvmfs.unrouted"
+PREFETCH = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message on a queue."""
+
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    redelivered: bool = False
+
+    @property
+    def event(self) -> CloudEvent:
+        """The structured-mode CloudEvent in the body."""
+        return from_json(self.body)
+
+
+@dataclass(slots=True)
+class _Queue:
+    ready: deque[tuple[int, Message]] = field(default_factory=deque)
+    consumers: list[MemoryConsumer] = field(default_factory=list)
+    tags: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def append(self, message: Message) -> None:
+        self.ready.append((next(self.tags), message))
+
+    def push(self, prefetch: int) -> None:
+        """Hand ready messages to the active consumer, as far as its prefetch goes."""
+        if self.consumers:
+            active = self.consumers[0]
+            while self.ready and len(active.unacked) < prefetch:
+                tag, message = self.ready.popleft()
+                active.unacked[tag] = message
+                active.inbox.append(tag)
+
+    def detach(self, consumer: MemoryConsumer) -> None:
+        """Forget a consumer; what it did not acknowledge goes back to the head, in order."""
+        self.consumers.remove(consumer)
+        for tag in sorted(consumer.unacked, reverse=True):
+            held = consumer.unacked[tag]
+            self.ready.appendleft((tag, Message(held.body, held.headers, redelivered=True)))
+        consumer.unacked.clear()
+        consumer.inbox.clear()
+
+
+def matches(pattern: str, routing_key: str) -> bool:
+    """Whether an AMQP topic pattern (``*`` one word, ``#`` any number of words) takes a routing key."""
+    return _match(pattern.split("."), routing_key.split("."))
+
+
+def _match(pattern: Sequence[str], words: Sequence[str]) -> bool:
+    if not pattern:
+        return not words
+    if pattern[0] == "#":
+        return any(_match(pattern[1:], words[start:]) for start in range(len(words) + 1))
+    return bool(words) and pattern[0] in {"*", words[0]} and _match(pattern[1:], words[1:])
+
+
+class MemoryEventBus:
+    """An EventBus in memory.
+
+    `published` holds every event in order; `messages`, `pop` and `parked` look at the queues as the other side of the
+    bus would. `available = False` is a broker that is down; `drop_active` is
+    a machine that is lost.
+    """
+
+    def __init__(
+        self,
+        bindings: Mapping[str, Sequence[str]] = BINDINGS,
+        *,
+        prefetch: int = PREFETCH,
+        clock: Clock = lambda: datetime.now(UTC),
+    ) -> None:
+        self.available = True
+        self.published: list[CloudEvent] = []
+        self.moved = threading.Condition()
+        self._bindings = bindings
+        self._prefetch = prefetch
+        self._clock = clock
+        self._queues = {UNROUTED: _Queue()}
+        for queue in bindings:
+            self.declare(queue)
+            if queue.startswith("fn."):
+                self.declare(f"{queue}.parked")
+
+    def declare(self, queue: str) -> None:
+        """Make a named queue; existing is fine."""
+        with self.moved:
+            self._queues.setdefault(queue, _Queue())
+
+    def publish(self, events: Sequence[CloudEvent]) -> None:
+        """Route each event by its type to the bound queues, or to the queue of unrouted events."""
+        with self.moved:
+            self.check()
+            for event in events:
+                _, body = to_structured(event)
+                bound = [
+                    queue
+                    for queue, patterns in self._bindings.items()
+                    if any(matches(pattern, event["type"]) for pattern in patterns)
+                ]
+                for queue in bound or [UNROUTED]:
+                    self._append(queue, Message(bytes(body)))
+                self.published.append(event)
+
+    def park(self, step: str, body: bytes, *, reason: str, headers: Mapping[str, str]) -> None:
+        """Append to the step's parked queue."""
+        told = parked_headers(step, reason, now=self._clock(), headers=headers)
+        with self.moved:
+            self.check()
+            self._append(parked_queue(step), Message(body, told))
+
+    def reply(self, queue: str, body: bytes) -> None:
+        """Append plain bytes to a named queue."""
+        with self.moved:
+            self.check()
+            self._append(queue, Message(body))
+
+    def declare_changes(self, fqrn: str) -> None:
+        """Make the change queue of a repository."""
+        self.check()
+        self.declare(f"changes.{fqrn}")
+
+    def send_changes(self, fqrn: str, bodies: Sequence[bytes]) -> QueueState:
+        """Append change records in order."""
+        with self.moved:
+            self.check()
+            for body in bodies:
+                self._append(f"changes.{fqrn}", Message(body))
+            return self._state(f"changes.{fqrn}")
+
+    def changes_state(self, fqrn: str) -> QueueState:
+        """The state of the change queue."""
+        with self.moved:
+            self.check()
+            return self._state(f"changes.{fqrn}")
+
+    @contextmanager
+    def consume_changes(self, fqrn: str) -> Iterator[MemoryConsumer]:
+        """Attach to the change queue; the first one attached is the active one."""
+        with self.moved:
+            self.check()
+            queue = self._queue(f"changes.{fqrn}")
+            consumer = MemoryConsumer(self, queue)
+            queue.consumers.append(consumer)
+            self._settle(queue)
+        try:
+            yield consumer
+        finally:
+            with self.moved:
+                if consumer in queue.consumers:
+                    queue.detach(consumer)
+                    self._settle(queue)
+
+    def messages(self, queue: str) -> Sequence[Message]:
+        """What is ready on a queue, without taking it."""
+        with self.moved:
+            return [message for _, message in self._queue(queue).ready]
+
+    def pop(self, queue: str) -> Message | None:
+        """Take and acknowledge the first message of a queue, as an event source does after a 2xx."""
+        with self.moved:
+            ready = self._queue(queue).ready
+            return ready.popleft()[1] if ready else None
+
+    def parked(self, step: str) -> Sequence[Message]:
+        """What is parked for a step."""
+        return self.messages(parked_queue(step))
+
+    def drop_active(self) -> None:
+        """Cut the active consumer of every queue off, as a lost machine does; its messages go to the next one."""
+        with self.moved:
+            for queue in self._queues.values():
+                for consumer in queue.consumers[:1]:
+                    consumer.connected = False
+                    queue.detach(consumer)
+                self._settle(queue)
+
+    def check(self) -> None:
+        """Raise BrokerUnavailable while the bus is switched off."""
+        if not self.available:
+            raise BrokerUnavailable("the event bus in memory is switched off")
+
+    def refill(self, queue: _Queue) -> None:
+        """Hand out what the prefetch allows after an acknowledgement; the caller holds `moved`."""
+        self._settle(queue)
+
+    def _settle(self, queue: _Queue) -> None:
+        queue.push(self._prefetch)
+        self.moved.notify_all()
+
+    def _append(self, name: str, message: Message) -> None:
+        queue = self._queue(name)
+        queue.append(message)
+        self._settle(queue)
+
+    def _queue(self, name: str) -> _Queue:
+        if name not in self._queues:
+            raise BrokerUnavailable(f"queue {name} does not exist")
+        return self._queues[name]
+
+    def _state(self, name: str) -> QueueState:
+        queue = self._queue(name)
+        return QueueState(ready=len(queue.ready), consumers=min(1, len(queue.consumers)))
+
+
+class MemoryConsumer:
+    """A consumer of a change queue in memory."""
+
+    def __init__(self, bus: MemoryEventBus, queue: _Queue) -> None:
+        self.connected = True
+        self.unacked: dict[int, Message] = {}
+        self.inbox: deque[int] = deque()
+        self._bus = bus
+        self._queue = queue
+
+    def take(self, *, wait_s: float, most: int) -> Sequence[Delivery]:
+        """Messages that were pushed to this consumer; waits up to `wait_s` seconds for the first one."""
+        with self._bus.moved:
+            self._bus.moved.wait_for(lambda: bool(self.inbox) or not self.connected, timeout=wait_s)
+            self._check()
+            tags = [self.inbox.popleft() for _ in range(min(most, len(self.inbox)))]
+            return [Delivery(tag, self.unacked[tag].body, self.unacked[tag].redelivered) for tag in tags]
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge."""
+        with self._bus.moved:
+            self._check()
+            for delivery in deliveries:
+                self.unacked.pop(delivery.tag, None)
+            self._bus.refill(self._queue)
+
+    def _check(self) -> None:
+        self._bus.check()
+        if not self.connected:
+            raise BrokerUnavailable("the connection of this consumer was lost; its messages come again")

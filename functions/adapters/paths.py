@@ -1,0 +1,25 @@
+"""Which paths a BlobStore takes: the same rule for every implementation."""
+
+from __future__ import annotations
+
+from functions.errors import Permanent
+
+
+def is_plain(path: str) -> bool:
+    """Whether a path has no empty, ``.`` or ``..`` segments, no control characters, and is valid Unicode.
+
+    Only such paths mean the same thing to S3, to a folder and to a URL, and only such paths survive obstore, which
+    drops a slash at either end and refuses the rest (``object_store: Path::parse``).
+    """
+    return (
+        all(segment not in {"", ".", ".."} for segment in path.split("/"))
+        and not any(character < " " or character == "\x7f" for character in path)
+        and not any("\ud800" <= character <= "\udfff" for character in path)
+    )
+
+
+def checked(path: str) -> str:
+    """`path` itself; raises Permanent if no store could keep a file under it."""
+    if not is_plain(path):
+        raise Permanent(f"{path!r} cannot be the path of a stored file")
+    return path

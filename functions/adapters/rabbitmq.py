@@ -1,0 +1,189 @@
+"""The event bus on RabbitMQ: one connection per process, publishing with confirms, one consumer per change queue."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import pika
+from cloudevents.conversion import to_structured
+from cloudevents.http import CloudEvent
+from pika.spec import BasicProperties
+from pydantic import SecretStr
+
+from functions.adapters.parked import parked_headers, parked_queue
+from functions.adapters.rabbitmq_consumer import RabbitConsumer
+from functions.adapters.rabbitmq_link import Begin, Link, LinkLost, fail, fault, settle
+from functions.adapters.rabbitmq_publisher import Outgoing, Publisher
+from functions.adapters.rabbitmq_states import QueueStates
+from functions.errors import BrokerUnavailable
+from functions.ports import Clock, QueueState
+
+T = TypeVar("T")
+
+STRUCTURED = "application/cloudevents+json"
+PREFETCH = 10_000
+"""Messages pushed to the active consumer ahead of its acknowledgements: most that one revision can take in."""
+
+HEARTBEAT_S = 30
+CONNECT_TIMEOUT_S = 5
+ANSWER_TIMEOUT_S = 30.0
+RETURN_TIMEOUT_S = 5.0
+_PERSISTENT = 2
+
+CHANGE_QUEUE = {
+    "x-queue-type": "quorum",
+    "x-single-active-consumer": True,
+    # A consumer that leaves returns its messages; RabbitMQ 4 drops a message after 20 returns unless told otherwise.
+    "x-delivery-limit": 1_000_000,
+}
+"""Arguments of a change queue; a queue that exists with others is refused by RabbitMQ."""
+
+
+class RabbitEventBus:
+    """An EventBus on RabbitMQ. The connection is made when it is first needed and again when it was lost."""
+
+    def __init__(
+        self,
+        url: SecretStr,
+        *,
+        exchange: str = "cvmfs",
+        name: str = "cvmfs-cloud",
+        prefetch: int = PREFETCH,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        clock: Clock = lambda: datetime.now(UTC),
+    ) -> None:
+        self._url = url
+        self._exchange = exchange
+        self._name = name
+        self._prefetch = prefetch
+        self._answer_timeout_s = answer_timeout_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._connected: tuple[Link, Publisher, QueueStates] | None = None
+
+    def publish(self, events: Sequence[CloudEvent]) -> None:
+        """Publish in structured mode, routed by type."""
+        self._publish([self._outgoing(event) for event in events])
+
+    def park(self, step: str, body: bytes, *, reason: str, headers: Mapping[str, str]) -> None:
+        """Put a message on the step's parked queue."""
+        told = parked_headers(step, reason, now=self._clock(), headers=headers)
+        properties = BasicProperties(delivery_mode=_PERSISTENT, headers=told)
+        self._publish([Outgoing("", parked_queue(step), body, properties)])
+
+    def reply(self, queue: str, body: bytes) -> None:
+        """Put plain bytes on a named queue."""
+        self._publish([Outgoing("", queue, body, BasicProperties(delivery_mode=_PERSISTENT))])
+
+    def declare_changes(self, fqrn: str) -> None:
+        """Make the change queue of a repository, on a channel of its own, since a refusal closes the channel."""
+
+        def begin(connection: pika.SelectConnection, future: Future[None]) -> None:
+            def opened(channel: pika.channel.Channel) -> None:
+                channel.add_on_close_callback(lambda _channel, reason: fail(future, fault(reason)))
+                channel.queue_declare(
+                    _change_queue(fqrn), durable=True, arguments=dict(CHANGE_QUEUE), callback=lambda _: done(channel)
+                )
+
+            def done(channel: pika.channel.Channel) -> None:
+                settle(future, None)
+                channel.close()
+
+            connection.channel(on_open_callback=opened)
+
+        self._retried(lambda link, *_: link.ask(begin))
+
+    def send_changes(self, fqrn: str, bodies: Sequence[bytes]) -> QueueState:
+        """Append change records in order."""
+        queue = _change_queue(fqrn)
+        self._publish([Outgoing("", queue, body, BasicProperties(delivery_mode=_PERSISTENT)) for body in bodies])
+        return self.changes_state(fqrn)
+
+    def changes_state(self, fqrn: str) -> QueueState:
+        """The state of the change queue; BrokerUnavailable if it was never declared."""
+
+        def work(link: Link, _publisher: Publisher, states: QueueStates) -> QueueState:
+            return link.ask(lambda connection, future: states.ask(connection, _change_queue(fqrn), future))
+
+        return self._retried(work)
+
+    @contextmanager
+    def consume_changes(self, fqrn: str) -> Iterator[RabbitConsumer]:
+        """Attach to the change queue until the context ends."""
+        consumer = self._retried(lambda link, *_: RabbitConsumer(link, _change_queue(fqrn), self._prefetch))
+        try:
+            yield consumer
+        finally:
+            with suppress(BrokerUnavailable):  # a lost connection has returned the messages already
+                consumer.leave()
+                self._wait_until_returned(fqrn)
+
+    def close(self) -> None:
+        """End the connection; the bus can be used again."""
+        with self._lock:
+            connected, self._connected = self._connected, None
+        if connected is not None:
+            connected[0].close()
+
+    def _outgoing(self, event: CloudEvent) -> Outgoing:
+        _, body = to_structured(event)
+        properties = BasicProperties(delivery_mode=_PERSISTENT, content_type=STRUCTURED, message_id=event["id"][:255])
+        return Outgoing(self._exchange, event["type"], bytes(body), properties)
+
+    def _wait_until_returned(self, fqrn: str) -> None:
+        """Wait until the queue has taken back what its last consumer held, so that whoever looks again sees it.
+
+        RabbitMQ answers a cancel when the queue has applied it, but takes messages back a few milliseconds later. Until
+        then it counts neither the messages nor forgets the consumer (``rabbit_fifo: cancel_consumer, query_stat``): a
+        publisher that trusted the numbers would leave a change behind for which nobody sends another wake-up. Messages
+        may also be back before the consumer is forgotten. Where the one that is counted is new, this waits in vain.
+        """
+        deadline = time.monotonic() + RETURN_TIMEOUT_S
+        state = self.changes_state(fqrn)
+        while state.consumers and time.monotonic() < deadline:
+            time.sleep(0.005)
+            state = self.changes_state(fqrn)
+
+    def _publish(self, messages: Sequence[Outgoing]) -> None:
+        def work(link: Link, publisher: Publisher, _states: QueueStates) -> None:
+            begin: Begin[None] = lambda connection, future: publisher.publish(connection, messages, future)  # noqa: E731
+            link.ask(begin)
+
+        if messages:
+            self._retried(work)
+
+    def _retried(self, work: Callable[[Link, Publisher, QueueStates], T]) -> T:
+        """Do `work`, and once more on a fresh connection if the one at hand turns out to be lost."""
+        try:
+            return work(*self._connection())
+        except LinkLost:
+            return work(*self._connection())
+
+    def _connection(self) -> tuple[Link, Publisher, QueueStates]:
+        with self._lock:
+            if self._connected is None or self._connected[0].lost:
+                link = Link(self._parameters(), timeout_s=self._answer_timeout_s)
+                self._connected = (link, Publisher(), QueueStates())
+            return self._connected
+
+    def _parameters(self) -> pika.connection.Parameters:
+        try:
+            parameters = pika.URLParameters(self._url.get_secret_value())
+        except ValueError:
+            raise BrokerUnavailable("the address of RabbitMQ cannot be read") from None
+        parameters.heartbeat = HEARTBEAT_S
+        parameters.connection_attempts = 1
+        parameters.socket_timeout = CONNECT_TIMEOUT_S
+        parameters.stack_timeout = 2 * CONNECT_TIMEOUT_S
+        parameters.client_properties = {"connection_name": self._name}
+        return parameters
+
+
+def _change_queue(fqrn: str) -> str:
+    return f"changes.{fqrn}"

@@ -1,0 +1,130 @@
+"""What an open catalog holds: entries by path, and references to other catalogs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from functions.cvmfs.address import Digest
+from functions.cvmfs.catalog_database import CatalogDatabase
+from functions.cvmfs.entry import Entry, EntryFlag, encode_text, parent_path, path_hash
+from functions.cvmfs.errors import AddressError, CatalogError
+from functions.cvmfs.rows import SELECT_ENTRY, check_name, entry_of
+from functions.cvmfs.schema import OpenDatabase
+
+_CHUNKED = int(EntryFlag.CHUNKED)
+
+
+@dataclass(frozen=True, slots=True)
+class NestedReference:
+    """Where a catalog refers to another one: mount path, digest, bytes of the uncompressed database (0: unknown)."""
+
+    path: str
+    digest: Digest
+    size: int
+
+
+class CatalogEntries(CatalogDatabase):
+    """The entries and references of one catalog, for reading."""
+
+    def __init__(self, opened: OpenDatabase) -> None:
+        super().__init__(opened)
+        self._nested: dict[str, NestedReference] | None = None
+
+    def lookup(self, path: str) -> Entry | None:
+        """The entry at `path`, or None if this catalog has none."""
+        rows = self.query(SELECT_ENTRY + "WHERE md5path_1 = ? AND md5path_2 = ?", path_hash(path))
+        return self.entry_of(rows[0]) if rows else None
+
+    def listing(self, path: str) -> list[tuple[str, Entry]]:
+        """Names and entries in the directory at `path`, in byte order; nothing in what is no directory here."""
+        return [(name, entry) for name, entry, _ in self._children(path)]
+
+    def walk(self, top: str | None = None) -> Iterator[tuple[str, Entry]]:
+        """Every path and entry of this catalog at and below `top` (default: its root), if there is something.
+
+        Parents come before children, names in byte order.
+        """
+        top = self._path if top is None else top
+        entry = self.lookup(top)
+        if entry is None:
+            return
+        yield top, entry
+        pending = [top]
+        while pending:
+            path = pending.pop()
+            below = []
+            for name, entry, stored_hash in self._children(path):
+                child = f"{path}/{name}"
+                # Also what keeps a loop of parents from being walked for ever.
+                if path_hash(child) != stored_hash:
+                    raise CatalogError(f"{child}: listed here, but entered under another path")
+                yield child, entry
+                if entry.is_directory:
+                    below.append(child)
+            pending += reversed(below)
+
+    @property
+    def root(self) -> Entry:
+        """The root entry of this catalog."""
+        entry = self.lookup(self._path)
+        if entry is None:
+            raise CatalogError(f"catalog {self._path or '/'} has no root entry")
+        return entry
+
+    def nested(self) -> dict[str, NestedReference]:
+        """The nested catalogs that start in this one, by mount path, in byte order."""
+        references = self._references()
+        return {path: references[path] for path in sorted(references, key=encode_text)}
+
+    def nested_covering(self, path: str) -> NestedReference | None:
+        """The reference whose mount point is `path` or a directory above it."""
+        references = self._references()
+        while len(path) > len(self._path):
+            if path in references:
+                return references[path]
+            path = parent_path(path)
+        return None
+
+    def bind_mounts(self) -> dict[str, NestedReference]:
+        """Directories that mount another root catalog, as those in ``/.cvmfs/snapshots`` do."""
+        return self._read_references("bind_mountpoints")
+
+    def rows_in(self, path: str) -> list[tuple[Any, ...]]:
+        """The rows of the directory at `path` as SELECT_ENTRY yields them, damaged ones too, in byte order."""
+        return self.query(SELECT_ENTRY + "WHERE parent_1 = ? AND parent_2 = ? ORDER BY name", path_hash(path))
+
+    def entry_of(self, row: Sequence[Any]) -> Entry:
+        """The entry of a row of SELECT_ENTRY, with its chunks; raises CatalogError if it has values of no entry."""
+        chunks: list[tuple[Any, ...]] = []
+        if isinstance(row[6], int) and row[6] & _CHUNKED:
+            chunks = self.query(
+                'SELECT "offset", size, hash FROM chunks WHERE md5path_1 = ? AND md5path_2 = ? ORDER BY "offset", size',
+                (row[12], row[13]),
+            )
+        return entry_of(row, chunks)
+
+    def _children(self, path: str) -> list[tuple[str, Entry, tuple[int, int]]]:
+        children = []
+        for row in self.rows_in(path):
+            name = row[7]
+            if not isinstance(name, str):
+                raise CatalogError(f"{path or '/'}: an entry has no name")
+            check_name(name)
+            children.append((name, self.entry_of(row), (row[12], row[13])))
+        return children
+
+    def _references(self) -> dict[str, NestedReference]:
+        if self._nested is None:
+            self._nested = self._read_references("nested_catalogs")
+        return self._nested
+
+    def _read_references(self, table: str) -> dict[str, NestedReference]:
+        references = {}
+        for path, text, size in self.query(f"SELECT path, sha1, size FROM {table} ORDER BY path"):  # noqa: S608
+            try:
+                references[str(path)] = NestedReference(str(path), Digest.parse(str(text)), int(size or 0))
+            except (AddressError, ValueError, TypeError) as err:
+                raise CatalogError(f"{table}: {path}: {err}") from err
+        return references

@@ -1,0 +1,148 @@
+"""Everything that can go wrong in the service, as one tree.
+
+::
+
+    CloudError
+    ├── Retryable                      answered 503: the event stays in RabbitMQ and comes back
+    │   ├── StoreUnavailable           S3 does not answer, or answers 5xx
+    │   ├── KeysUnavailable            Vault is sealed, down, or refuses the login
+    │   ├── BrokerUnavailable          RabbitMQ is down, or did not confirm a publish
+    │   ├── VersionMoved               a compare-and-swap lost: somebody else wrote first
+    │   ├── RepositoryNotReady         the first revision is not written yet
+    │   └── TreeMoved                  a local tree changed while it was published
+    └── Permanent                      trying again cannot help: parked with the reason, answered 204
+        ├── EventRefused               the event is malformed or of a type nobody handles
+        ├── RepositoryUnknown          no repository record for this name or bucket
+        ├── RepositoryRefused          the request for a repository cannot be granted
+        ├── UploadRefused              an object in the bucket cannot be published as it is
+        ├── TreeRefused                a local tree cannot be published as it is
+        ├── KeyFilesRefused            key files are missing, unreadable or incomplete
+        └── RepositoryDamaged          what the store holds fails verification
+
+Format errors (``functions.cvmfs.errors``) and event errors (``events.errors``) stay below their own roofs; the
+handlers turn them into ``RepositoryDamaged`` and ``EventRefused`` where they meet them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CloudError(Exception):
+    """An error of the service: `str(error)` says what and where, `hint` says the next step."""
+
+    code: ClassVar[str] = "error"
+    hint: ClassVar[str] = ""
+
+    def explained(self) -> str:
+        """The message followed by the next step, for a person at a terminal."""
+        return f"{self} {self.hint}".rstrip()
+
+
+class Retryable(CloudError):
+    """May succeed when tried again; the event is kept."""
+
+    code = "try-again"
+    hint = "The event is kept and tried again."
+
+
+class StoreUnavailable(Retryable):
+    """The object store cannot be reached or fails."""
+
+    code = "store-unavailable"
+    hint = "Look at RadosGW; the event is kept and tried again."
+
+
+class KeysUnavailable(Retryable):
+    """Vault cannot be reached, is sealed, or refuses the login."""
+
+    code = "keys-unavailable"
+    hint = "Look at Vault (sealed? login policy?); the event is kept and tried again."
+
+
+class BrokerUnavailable(Retryable):
+    """RabbitMQ cannot be reached or did not confirm a publish."""
+
+    code = "broker-unavailable"
+    hint = "Look at RabbitMQ; nothing was acknowledged, so nothing is lost."
+
+
+class VersionMoved(Retryable):
+    """A compare-and-swap lost against another writer."""
+
+    code = "version-moved"
+    hint = "Read the current version and decide again."
+
+
+class TreeMoved(Retryable):
+    """A local tree changed while it was read."""
+
+    code = "tree-moved"
+    hint = "Publish again when nobody writes to it."
+
+
+class RepositoryNotReady(Retryable):
+    """The repository has no revision yet."""
+
+    code = "repository-not-ready"
+    hint = "Its creation is under way, or `cvmfs-cloud repo mkfs` has not been run."
+
+
+class Permanent(CloudError):
+    """Cannot succeed, however often it is tried."""
+
+    code = "refused"
+
+
+class EventRefused(Permanent):
+    """The event is malformed or of an unknown type."""
+
+    code = "event-refused"
+    hint = "Correct the sender; the message is parked and can be redriven."
+
+
+class RepositoryUnknown(Permanent):
+    """There is no repository of this name or for this bucket."""
+
+    code = "repository-unknown"
+    hint = "Request the repository first."
+
+
+class RepositoryRefused(Permanent):
+    """A request for a repository that cannot be granted."""
+
+    code = "repository-refused"
+    hint = "Correct the request and send it again."
+
+
+class UploadRefused(Permanent):
+    """An object in the bucket that cannot be published as it is."""
+
+    code = "upload-refused"
+    hint = "Rename or replace the object; the next upload clears this problem."
+
+    def __init__(self, message: str, *, code: str = "upload-refused", hint: str = "") -> None:
+        super().__init__(message)
+        self.reason_code = code
+        self.next_step = hint or self.hint
+
+
+class TreeRefused(Permanent):
+    """A local tree that cannot be published as it is."""
+
+    code = "tree-refused"
+    hint = "Correct the tree and publish it again; nothing was published."
+
+
+class KeyFilesRefused(Permanent):
+    """Key files are missing, unreadable or incomplete."""
+
+    code = "key-files-refused"
+    hint = "Name the folder that holds the .key, .crt and .masterkey files of the repository."
+
+
+class RepositoryDamaged(Permanent):
+    """What the store holds for a repository fails verification."""
+
+    code = "repository-damaged"
+    hint = "Run `cvmfs-cloud repo check` on the repository; nothing was published on top of it."

@@ -1,0 +1,11 @@
+"""One file per function; each reads decode, one call, encode.
+
+=================================  ================================  ======================================
+file                               event in                          event out
+=================================  ================================  ======================================
+``store_keys``                     ``repository.requested``          ``repository.keys-stored``
+``create_repository``              ``repository.keys-stored``        ``repository.created``
+``handle_bucket_notification``     RadosGW's bucket notification     change records, ``repository.changed``
+``publish_transaction``            ``repository.changed``            ``repository.published``
+=================================  ================================  ======================================
+"""

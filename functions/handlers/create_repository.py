@@ -1,0 +1,67 @@
+"""repository.keys-stored -> revision 1, record, change queue, bucket notification -> repository.created."""
+
+from __future__ import annotations
+
+from cloudevents.http import CloudEvent
+
+from events import RepositoryCreated, RepositoryKeysStored, bucket_of
+from events.event import traceparent_of
+from functions.cvmfs.certificate import Certificate
+from functions.handlers.cloud import Cloud, event_source
+from functions.publishing import creation
+from functions.publishing.naming import check_owner
+from functions.publishing.records import RepositoryRecord, keep_record
+
+STEP = "create-repository"
+
+
+def create_repository(event: CloudEvent, cloud: Cloud) -> None:
+    """Make the repository and connect its bucket; every step leaves alone what is there already."""
+    stored = RepositoryKeysStored.from_cloudevent(event)
+    now = cloud.clock()
+    bucket = bucket_of(stored.repository, cloud.settings.repository_domain)
+    record = keep_record(
+        cloud.state,
+        RepositoryRecord(
+            repository=stored.repository,
+            bucket=bucket,
+            username=stored.username,
+            subject=stored.subject,
+            group=stored.group,
+            created_at=now,
+        ),
+    )
+    check_owner(record, subject=stored.subject, group=stored.group)
+    # The certificate comes from the vault, not from the event: the whitelist vouches for it.
+    keys = cloud.keys.ensure_keys(stored.repository, subject=record.subject, group=record.group, now=now)
+    cloud.bus.declare_changes(stored.repository)
+    # Before the first revision: whoever sees that one may upload at once, and what comes too early waits in the queue.
+    _connect_bucket(cloud, record)
+    manifest = creation.create_repository(
+        cloud.repository_store(stored.repository),
+        cloud.keys.signer(stored.repository),
+        Certificate.from_pem(keys.certificate.encode()),
+        creation.NewRepository(stored.repository, algorithm=cloud.recipe.algorithm, administrator=record.username),
+        now=now,
+        codec=cloud.recipe.codec,
+    )
+    created = RepositoryCreated(
+        repository=stored.repository,
+        username=stored.username,
+        subject=stored.subject,
+        group=stored.group,
+        bucket=bucket,
+        url=cloud.url_of(stored.repository),
+        revision=manifest.revision,
+        root_hash=str(manifest.root),
+        public_key=keys.public_key,
+        reply_queue=stored.reply_queue,
+    )
+    cloud.bus.publish([created.to_cloudevent(source=event_source(STEP), time=now, traceparent=traceparent_of(event))])
+
+
+def _connect_bucket(cloud: Cloud, record: RepositoryRecord) -> None:
+    if cloud.settings.create_buckets:
+        cloud.buckets.ensure_bucket(record.bucket, record.subject)
+    if cloud.buckets.exists(record.bucket):
+        cloud.buckets.ensure_notifications(record.bucket)

@@ -1,0 +1,337 @@
+"""The whole service on one machine: real servers, the event source, the functions and the gateway, below one folder.
+
+``Stack`` runs in the process that makes it; ``up`` and ``down`` keep one in a process of its own. Everything that is
+started is a child of that process and dies with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import SecretStr
+
+from functions.local.runtime.manifests import installed_folder
+from functions.local.runtime.runtime import Runtime
+from functions.local.runtime.topology import Broker
+from functions.local.servers import CephServer, LocalServerError, RabbitServer, VaultServer
+from functions.local.servers.ports import fresh_port
+from functions.local.servers.processes import start_time
+from functions.local.servers.vault_policies import FUNCTIONS
+from functions.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Progress = Callable[[str], None]
+
+STACK_FILE = "stack.json"
+STATUS_FILE = "status.json"
+LOG_FILE = "stack.log"
+START_LIMIT_S = 180
+STOP_LIMIT_S = 60
+
+SHARDS = 4
+MAX_INSTANCES = 2
+"""Instances of one function at most: this is one machine, whatever the manifests allow a cluster."""
+
+
+def quiet(_: str) -> None:
+    """Progress for nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class StackFile:
+    """What a running stack says of itself, readable by its owner only: it holds credentials."""
+
+    pid: int
+    started: int | None
+    gateway_url: str
+    repository_url: str
+    s3_url: str
+    management_url: str
+    vault_url: str
+    settings: dict[str, str]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """The file of the stack in `folder`, or None if there is none or its process is gone."""
+        try:
+            stack = cls(**json.loads((folder / STACK_FILE).read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+        return stack if start_time(stack.pid) == stack.started else None
+
+    def write(self, folder: Path) -> None:
+        """Keep it, mode 0600."""
+        path = folder / STACK_FILE
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(asdict(self), file, indent=1)
+
+
+class Stack:
+    """One running stack; use as a context manager, or start and stop."""
+
+    def __init__(self, folder: Path, *, progress: Progress = quiet, store: str = "bluestore") -> None:
+        self.folder = folder.absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.ceph = CephServer(self.folder / "ceph", store="memstore" if store == "memstore" else "bluestore")
+        self.rabbit = RabbitServer(self.folder / "rabbitmq")
+        self.vault = VaultServer(self.folder / "vault")
+        self._progress = progress
+        self._runtime: Runtime | None = None
+        self._gateway_port = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def topics(self) -> list[str]:
+        """The topic shards of bucket notifications."""
+        return [f"cvmfs-{number}" for number in range(SHARDS)]
+
+    @property
+    def runtime(self) -> Runtime:
+        """The event source and the functions."""
+        assert self._runtime is not None, "the stack has been started"
+        return self._runtime
+
+    @property
+    def gateway_url(self) -> str:
+        """Where the gateway listens."""
+        return f"http://127.0.0.1:{self._gateway_port}"
+
+    @property
+    def repository_url(self) -> str:
+        """Where worker nodes read repositories."""
+        return f"{self.ceph.endpoints.s3_url}/cvmfs"
+
+    def start(self) -> None:
+        """Start everything; when it fails, everything is stopped again and the LocalServerError goes on."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop everything, first what takes messages, then the servers. Repeating is fine."""
+        if self._runtime is not None:
+            self._progress("stopping functions")
+            self._runtime.stop()
+            self._runtime = None
+        self._progress("stopping servers")
+        with ThreadPoolExecutor(3) as threads:
+            for server in (self.ceph, self.rabbit, self.vault):
+                threads.submit(server.stop)
+        (self.folder / STACK_FILE).unlink(missing_ok=True)
+
+    def wait_for_notifications(self) -> None:
+        """Return when RadosGW delivers notifications; it looks for new topics only every 30 seconds."""
+        self.ceph.wait_for_topics(self.topics)
+
+    def vault_secret(self, path: str) -> dict[str, str]:
+        """The fields of an entry below ``secrets/``, read as whoever owns this stack."""
+        import hvac  # noqa: PLC0415 - only the demo and the bench look into Vault
+
+        vault = hvac.Client(self.vault.endpoints.address, self.vault.endpoints.root_token.get_secret_value())
+        answer = vault.secrets.kv.v2.read_secret_version(path, mount_point="secrets", raise_on_deleted_version=True)
+        fields: dict[str, str] = answer["data"]["data"]
+        return fields
+
+    def _start(self) -> None:
+        self._progress("starting RadosGW, RabbitMQ and OpenBao")
+        with ThreadPoolExecutor(3) as threads:
+            started = [
+                threads.submit(self._start_one, "RabbitMQ", self.rabbit.start),
+                threads.submit(self._start_one, "OpenBao", self.vault.start),
+                threads.submit(self._start_one, "RadosGW", self._start_ceph),
+            ]
+        for outcome in started:
+            outcome.result()
+        self._gateway_port = fresh_port()
+        self._progress("declaring exchanges, queues and policies; starting the event source and the gateway")
+        rabbit = self.rabbit.endpoints
+        self._runtime = Runtime(
+            installed_folder(),
+            settings=self._settings_by_name(),
+            broker=Broker(rabbit.host, rabbit.amqp_port, rabbit.management_url, rabbit.username, rabbit.password),
+            state=self.folder / "runtime",
+            ports={"gateway": self._gateway_port},
+            most_instances=MAX_INSTANCES,
+        )
+        self._runtime.start()
+        # Only now there is an exchange for RadosGW to publish to.
+        self.ceph.ensure_topics(self.topics, self.rabbit.endpoints.amqp_url, "notification")
+        StackFile(
+            pid=os.getpid(),
+            started=start_time(os.getpid()),
+            gateway_url=self.gateway_url,
+            repository_url=self.repository_url,
+            s3_url=self.ceph.endpoints.s3_url,
+            management_url=self.rabbit.endpoints.management_url,
+            vault_url=self.vault.endpoints.address,
+            settings=self.settings_mapping(),
+        ).write(self.folder)
+        self._progress("ready")
+
+    def _start_one(self, name: str, start: Callable[[], None]) -> None:
+        began = time.monotonic()
+        start()
+        self._progress(f"{name} serves after {time.monotonic() - began:.1f} s")
+
+    def _start_ceph(self) -> None:
+        self.ceph.start()
+        self.ceph.prepare_buckets()
+
+    def settings_mapping(self) -> dict[str, str]:
+        """The settings of the functions, secrets included, as an environment would have them."""
+        ceph = self.ceph.endpoints
+        return {
+            "S3_ENDPOINT": ceph.s3_url,
+            "S3_REGION": ceph.region,
+            "S3_ACCESS_KEY": ceph.service.access_key,
+            "S3_SECRET_KEY": ceph.service.secret_key.get_secret_value(),
+            "S3_QUOTED_IF_MATCH": "false",
+            "REPOSITORY_BUCKET": "cvmfs",
+            "STATE_BUCKET": "cvmfs-state",
+            "REPOSITORY_URL": self.repository_url,
+            "REPOSITORY_DOMAIN": "infn.it",
+            "AMQP_URL": self.rabbit.endpoints.amqp_url.get_secret_value(),
+            "VAULT_ADDR": self.vault.endpoints.address,
+            "VAULT_KV_MOUNT": self.vault.endpoints.kv_mount,
+            "VAULT_TRANSIT_MOUNT": self.vault.endpoints.transit_mount,
+            "CREATE_BUCKETS": "true",
+            "TOPIC_PREFIX": "cvmfs",
+            "TOPIC_SHARDS": str(SHARDS),
+            "MIN_PUBLISH_INTERVAL_S": "2",
+            "LOG_LEVEL": "info",
+        }
+
+    def _settings_by_name(self) -> dict[str, dict[str, str | SecretStr]]:
+        named: dict[str, dict[str, str | SecretStr]] = {"cvmfs-cloud": dict(self.settings_mapping()), "gateway": {}}
+        for function in FUNCTIONS:
+            role_id, secret_id = self.vault.approle(function)
+            named[f"vault-{function}"] = {"VAULT_ROLE_ID": role_id, "VAULT_SECRET_ID": secret_id}
+        return named
+
+    def status(self) -> dict[str, Any]:
+        """What runs, for ``stack status``."""
+        return {
+            "servers": {
+                "RadosGW": self.ceph.alive(),
+                "RabbitMQ": self.rabbit.alive(),
+                "OpenBao": self.vault.alive(),
+            },
+            "radosgw_restarts": self.ceph.restarts,
+            "services": {name: _plain(state) for name, state in self.runtime.status().services.items()},
+            "sources": {name: _plain(state) for name, state in self.runtime.status().sources.items()},
+        }
+
+
+def _plain(state: DataclassInstance) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(state).items()}
+
+
+def serve(folder: Path) -> None:
+    """Run a stack until SIGTERM or SIGINT; what ``up`` starts in the background."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    with Stack(folder, progress=_to_log) as stack:
+        stack.wait_for_notifications()
+        _to_log("up")
+        while not stopping.wait(1.0):
+            (stack.folder / STATUS_FILE).write_text(json.dumps(stack.status()))
+    (folder / STATUS_FILE).unlink(missing_ok=True)
+
+
+def up(folder: Path, *, progress: Progress = quiet) -> StackFile:
+    """Start a stack that stays; on a running one it does nothing. Raises LocalServerError with the log's last lines."""
+    running = StackFile.read(folder)
+    if running is not None:
+        return running
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / LOG_FILE
+    log.write_text("")
+    with log.open("ab") as output:
+        child = subprocess.Popen(  # noqa: S603 - this very interpreter and module
+            [sys.executable, "-m", "functions.local.stack", str(folder.absolute())],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    told = 0
+    give_up_at = time.monotonic() + START_LIMIT_S
+    while child.poll() is None and time.monotonic() < give_up_at:
+        lines = log.read_text(errors="replace").splitlines()
+        for line in lines[told:]:
+            progress(line)
+        told = len(lines)
+        stack = StackFile.read(folder)
+        if stack is not None and lines and lines[-1] == "up":
+            return stack
+        time.sleep(0.1)
+    child.terminate()
+    last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    raise LocalServerError(f"The stack did not start.\n{last}", next_step=f"The whole log is {log}.")
+
+
+def down(folder: Path, *, progress: Progress = quiet) -> bool:
+    """Stop the stack of `folder` and wait until it is gone; False if none ran."""
+    stack = StackFile.read(folder)
+    if stack is None:
+        return False
+    progress("stopping")
+    os.kill(stack.pid, signal.SIGTERM)
+    give_up_at = time.monotonic() + STOP_LIMIT_S
+    while start_time(stack.pid) == stack.started:
+        if time.monotonic() > give_up_at:
+            progress("it does not stop by itself; killing it")
+            os.kill(stack.pid, signal.SIGKILL)
+            give_up_at += STOP_LIMIT_S
+        time.sleep(0.1)
+    (folder / STACK_FILE).unlink(missing_ok=True)
+    return True
+
+
+def status(folder: Path) -> dict[str, Any] | None:
+    """Addresses and state of the stack of `folder`; None if none runs."""
+    stack = StackFile.read(folder)
+    if stack is None:
+        return None
+    shown = {name: value for name, value in asdict(stack).items() if name not in {"settings", "started"}}
+    try:
+        state: dict[str, Any] = json.loads((folder / STATUS_FILE).read_text())
+    except (OSError, ValueError):
+        return shown
+    return shown | state
+
+
+def settings(folder: Path) -> Settings | None:
+    """The settings of the running stack of `folder`; None if none runs."""
+    stack = StackFile.read(folder)
+    return None if stack is None else Settings.from_mapping(stack.settings)
+
+
+def _to_log(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - the log of a process that has no other output
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]))

@@ -1,0 +1,200 @@
+"""What the service needs from the outside world, as narrow protocols; each docstring is the contract.
+
+Every implementation, the in-memory ones included, passes the same contract suite in ``tests/contracts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from cloudevents.http import CloudEvent
+
+from functions.cvmfs.signing import Signer
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A stored file: its bytes and an opaque version that changes with every write."""
+
+    body: bytes
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """A line of a listing: path, size in bytes, time of the last write (aware, UTC)."""
+
+    path: str
+    size: int
+    modified: datetime
+
+
+class BlobStore(Protocol):
+    """Files by path below one prefix, with compare-and-swap.
+
+    Writes are atomic (a reader sees the old or the new bytes) and durable when the call returns. Methods may be called
+    from several threads. All raise StoreUnavailable when the store does not answer.
+    """
+
+    def get(self, path: str) -> Blob | None:
+        """The file, or None."""
+
+    def has(self, path: str) -> bool:
+        """Whether the file exists."""
+
+    def put(self, path: str, body: bytes) -> None:
+        """Write unconditionally. Safe to repeat."""
+
+    def create(self, path: str, body: bytes) -> str:
+        """Write if absent and return the version; raises VersionMoved if the file exists. One of several wins."""
+
+    def replace(self, path: str, body: bytes, version: str) -> str:
+        """Write if the file still has `version` and return the new one; raises VersionMoved if not, or if absent."""
+
+    def delete(self, path: str) -> None:
+        """Remove the file; absent is fine."""
+
+    def list(self, prefix: str) -> Iterator[BlobInfo]:
+        """All files whose path starts with `prefix`, in path order."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What S3 says of one object in a user's bucket: `etag` unquoted, `metadata` with lower-case names without prefix.
+
+    `metadata` is empty in listings, which do not carry it.
+    """
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class ObjectReader(Protocol):
+    """An object opened for reading, at one etag."""
+
+    info: ObjectInfo
+
+    def blocks(self) -> Iterator[bytes]:
+        """The content from the start, in pieces of at most a few MiB; raises VersionMoved if it was replaced."""
+
+    def read(self, start: int) -> bytes:
+        """Some of the content from byte `start` on: at least one byte, at most a few MiB; as blocks() otherwise.
+
+        `start` is below the size.
+        """
+
+
+class ObjectSource(Protocol):
+    """The users' buckets, read only. Methods may be called from several threads; all may raise StoreUnavailable."""
+
+    def head(self, bucket: str, key: str) -> ObjectInfo | None:
+        """The object as it is now, metadata included; None if there is no object or no bucket."""
+
+    def open(self, bucket: str, key: str) -> ObjectReader | None:
+        """The object as it is now, ready to be read; None if there is no object or no bucket."""
+
+    def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
+        """All objects whose key starts with `prefix`, in key order; nothing if there is no bucket."""
+
+
+class BucketAdmin(Protocol):
+    """Buckets and their notifications. All may raise StoreUnavailable."""
+
+    def exists(self, bucket: str) -> bool:
+        """Whether the bucket exists."""
+
+    def ensure_bucket(self, bucket: str, owner: str) -> None:
+        """Make the bucket and link it to `owner` where the store can; existing is fine."""
+
+    def ensure_notifications(self, bucket: str) -> None:
+        """Send creations and removals below ``cvmfs/`` to the bucket's topic shard; repeating is fine."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKeys:
+    """What may be shown of a repository's keys, as PEM text, and the fingerprint-bearing certificate."""
+
+    public_key: str
+    certificate: str
+
+
+class KeyStore(Protocol):
+    """Where repository keys live. All raise KeysUnavailable when the vault does not answer or is sealed."""
+
+    def ensure_keys(self, fqrn: str, *, subject: str, group: str | None, now: datetime) -> PublicKeys:
+        """Make master, signing and gateway keys and the certificate, or return those that exist.
+
+        Repeating, also after a crash half-way and from two processes at once, ends with one set of keys.
+        """
+
+    def signer(self, fqrn: str) -> Signer:
+        """The signer of this repository; private keys stay where they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message taken from a change queue, not yet acknowledged."""
+
+    tag: int
+    body: bytes
+    redelivered: bool
+
+
+class ChangeConsumer(Protocol):
+    """The one active consumer of a repository's change queue; leaving the context returns what was not acked."""
+
+    def take(self, *, wait_s: float, most: int) -> Sequence[Delivery]:
+        """Messages that are there or come within `wait_s` seconds, in order; none also if not the active consumer."""
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge; raises BrokerUnavailable if the connection is lost (they will come again)."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """Messages ready for delivery, and consumers attached, active or waiting."""
+
+    ready: int
+    consumers: int
+
+
+class EventBus(Protocol):
+    """RabbitMQ as the service sees it. Methods may be called from several threads; all may raise BrokerUnavailable."""
+
+    def publish(self, events: Sequence[CloudEvent]) -> None:
+        """Publish to the exchange, routed by type; returns when every event is confirmed.
+
+        An event that no queue is bound for goes to the alternate exchange's queue.
+        """
+
+    def park(self, step: str, body: bytes, *, reason: str, headers: Mapping[str, str]) -> None:
+        """Put a message that can never succeed on the step's parked queue, with the reason; returns when confirmed."""
+
+    def reply(self, queue: str, body: bytes) -> None:
+        """Put plain bytes on a named queue; returns when confirmed."""
+
+    def declare_changes(self, fqrn: str) -> None:
+        """Make the change queue of a repository; existing is fine."""
+
+    def send_changes(self, fqrn: str, bodies: Sequence[bytes]) -> QueueState:
+        """Append change records in order; when confirmed, return the state of the queue as it is after."""
+
+    def changes_state(self, fqrn: str) -> QueueState:
+        """The state of the change queue."""
+
+    def consume_changes(self, fqrn: str) -> AbstractContextManager[ChangeConsumer]:
+        """Attach to the change queue; RabbitMQ lets one consumer at a time be the active one."""
+
+
+class Clock(Protocol):
+    """The time, as an argument."""
+
+    def __call__(self) -> datetime:
+        """Now, aware, in UTC."""

@@ -1,0 +1,155 @@
+"""The first revision of a repository: everything a client, a Stratum 1 and the official tools expect to find.
+
+Each step creates what is missing and leaves what is there, so that repeating it, also after a crash half-way, ends in
+the same repository. The manifest comes last: before it there is no repository, after it there is a whole one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from functions.cvmfs.address import Address, HashAlgorithm, Kind
+from functions.cvmfs.certificate import Certificate
+from functions.cvmfs.compression import FAST, Codec, Compression
+from functions.cvmfs.entry import Entry
+from functions.cvmfs.history import History
+from functions.cvmfs.manifest import Manifest
+from functions.cvmfs.metainfo import METAINFO_LIMIT, make_metainfo
+from functions.cvmfs.objects import StoredObject, pack
+from functions.cvmfs.signing import Signer
+from functions.cvmfs.whitelist import Whitelist
+from functions.errors import RepositoryDamaged, VersionMoved
+from functions.ports import BlobStore
+from functions.publishing.commit import write_if
+from functions.publishing.content import Recipe
+from functions.publishing.head import (
+    MANIFEST_PATH,
+    REFLOG_PATH,
+    REPLICA_PATH,
+    STATUS_PATH,
+    WHITELIST_PATH,
+    read_head,
+    read_reflog,
+)
+from functions.publishing.objects import Objects
+from functions.publishing.revision import plan_revision
+from functions.publishing.tree import CatalogTree
+
+DEFAULT_TTL_S = 240
+"""Seconds a client keeps a revision before it asks again; what ``cvmfs_server mkfs`` sets."""
+
+
+_COMPRESSION = "compression"
+"""The member of the metainfo's custom part that names a compression other than zlib."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRepository:
+    """What is fixed when a repository is made: the words and defaults of ``cvmfs_server mkfs``."""
+
+    fqrn: str
+    algorithm: HashAlgorithm = HashAlgorithm.SHA1
+    ttl_s: int = DEFAULT_TTL_S
+    garbage_collectable: bool = True
+    whitelist_days: int = 30
+    compression: Compression = Compression.ZLIB
+    administrator: str = ""
+    description: str = ""
+
+
+def create_repository(
+    store: BlobStore,
+    signer: Signer,
+    certificate: Certificate,
+    new: NewRepository,
+    *,
+    now: datetime,
+    codec: Codec = FAST,
+) -> Manifest:
+    """Make revision 1, with an empty root directory and the tag ``trunk``, or return what is live already."""
+    head = read_head(store)
+    if head is not None:
+        if head.manifest.fqrn != new.fqrn:
+            raise RepositoryDamaged(f"the manifest of {new.fqrn} names {head.manifest.fqrn}")
+        return head.manifest
+    objects = Objects(store)
+    certificate_object = pack(certificate.pem, Kind.CERTIFICATE, new.algorithm)
+    metainfo = pack(_metainfo(new), Kind.METAINFO, new.algorithm)
+    for stored in (certificate_object, metainfo):
+        objects.put(stored)
+    whitelist = Whitelist.make(
+        new.fqrn, [certificate.fingerprint(new.algorithm)], now=now, days=new.whitelist_days
+    ).sign(signer, new.algorithm)
+    store.put(WHITELIST_PATH, whitelist.to_bytes())
+    store.put(REPLICA_PATH, f"{new.fqrn} may be replicated\n".encode())
+    store.put(STATUS_PATH, b"{}\n")
+
+    reflog, reflog_version = read_reflog(store, new.fqrn)
+    base = _before_the_first(new, certificate_object, metainfo, int(now.timestamp()))
+    tree = CatalogTree.new("", Entry.directory(mtime=int(now.timestamp())))
+    try:
+        plan = plan_revision(base, tree, History.new(new.fqrn), reflog, now_s=int(now.timestamp()), codec=codec)
+    finally:
+        tree.close()
+    for stored in plan.objects:
+        objects.put(stored)
+    write_if(store, REFLOG_PATH, plan.reflog, reflog_version)
+    try:
+        store.create(MANIFEST_PATH, plan.manifest.sign(signer).to_bytes())
+    except VersionMoved:
+        # Somebody made it at the same moment. Theirs counts; the whitelist lists the same certificate.
+        head = read_head(store)
+        if head is None:
+            raise
+        return head.manifest
+    return plan.manifest
+
+
+def recipe_of(manifest: Manifest, store: BlobStore) -> Recipe:
+    """How content of this repository is stored, as it was said when it was made; raises RepositoryDamaged.
+
+    The format has no place for it, as every file says for itself how it is compressed, so the metainfo keeps it.
+    """
+    compression = Compression.ZLIB
+    if manifest.metainfo is not None:
+        metainfo = Objects(store).get(Address(manifest.metainfo, Kind.METAINFO), limit=METAINFO_LIMIT)
+        if _custom_members(metainfo).get(_COMPRESSION) == Compression.NONE.name.lower():
+            compression = Compression.NONE
+    return Recipe(algorithm=manifest.root.algorithm, compression=compression)
+
+
+def _custom_members(metainfo: bytes) -> dict[str, object]:
+    """The custom part of a metainfo; empty where somebody wrote another JSON, or none."""
+    try:
+        members = json.loads(metainfo)
+    except (ValueError, RecursionError):
+        return {}
+    custom = members.get("custom") if isinstance(members, dict) else None
+    return custom if isinstance(custom, dict) else {}
+
+
+def _metainfo(new: NewRepository) -> bytes:
+    custom = {} if new.compression is Compression.ZLIB else {_COMPRESSION: new.compression.name.lower()}
+    return make_metainfo(administrator=new.administrator, description=new.description, custom=custom)
+
+
+def _before_the_first(new: NewRepository, certificate: StoredObject, metainfo: StoredObject, now_s: int) -> Manifest:
+    """The manifest of a revision 0 that is never published; revision 1 is planned from it like every other."""
+    nothing = new.algorithm.digest(b"")
+    return Manifest(
+        root=nothing,
+        root_size=0,
+        ttl=new.ttl_s,
+        revision=0,
+        garbage_collectable=new.garbage_collectable,
+        alternative_path=False,
+        fqrn=new.fqrn,
+        certificate=certificate.address.digest,
+        history=None,
+        published_at=now_s,
+        metainfo=metainfo.address.digest,
+        reflog=None,
+        unknown=(),
+    )

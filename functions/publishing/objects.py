@@ -1,0 +1,99 @@
+"""The content-addressed objects of one repository, over any BlobStore."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future, wait
+
+from functions.cvmfs.address import Address
+from functions.cvmfs.compression import Compression
+from functions.cvmfs.errors import FormatError, ObjectMissing
+from functions.cvmfs.objects import StoredObject, unpack
+from functions.errors import RepositoryDamaged
+from functions.ports import BlobStore
+
+PROBE_FROM = 64 * 1024
+"""Stored bytes from which asking first is cheaper than sending: below, one PUT beats a HEAD and a PUT."""
+
+
+BATCH_OBJECTS = 32
+BATCH_BYTES = 1 << 20
+"""Small objects that one errand to the store carries; a chunk is an errand of its own."""
+
+
+class Objects:
+    """Puts and gets objects; what comes out has been verified against its hash."""
+
+    def __init__(self, store: BlobStore) -> None:
+        self._store = store
+
+    def put(self, stored: StoredObject) -> None:
+        """Store one object; returns when it is durable. Safe to repeat."""
+        path = stored.address.path
+        if len(stored.body) >= PROBE_FROM and self._store.has(path):
+            return
+        self._store.put(path, stored.body)
+
+    def get(self, address: Address, *, limit: int | None = None) -> bytes:
+        """The content of a zlib-compressed object (catalog, history, certificate, metainfo).
+
+        Raises RepositoryDamaged if it is missing or does not verify.
+        """
+        blob = self._store.get(address.path)
+        try:
+            if blob is None:
+                raise ObjectMissing(f"object {address.path} is not in the store")
+            return unpack(address, blob.body, Compression.ZLIB, limit=limit)
+        except FormatError as err:
+            raise RepositoryDamaged(str(err)) from err
+
+
+class Uploads:
+    """Objects on their way to the store, at most `most` errands at a time; the first failure is raised.
+
+    Small objects travel in batches: handing one to another thread costs more than storing it in a folder.
+    """
+
+    def __init__(self, objects: Objects, executor: Executor, *, most: int = 8) -> None:
+        self._objects = objects
+        self._executor = executor
+        self._most = most
+        self._batch: list[StoredObject] = []
+        self._batch_bytes = 0
+        self._pending: set[Future[None]] = set()
+
+    def put(self, stored: StoredObject) -> None:
+        """Hand over one object; waits while too many are on their way."""
+        self._batch.append(stored)
+        self._batch_bytes += len(stored.body)
+        if len(self._batch) >= BATCH_OBJECTS or self._batch_bytes >= BATCH_BYTES:
+            self._send()
+
+    def finish(self) -> None:
+        """Wait until everything is stored; the last batch goes from this very thread."""
+        batch, self._batch, self._batch_bytes = self._batch, [], 0
+        self._put_batch(batch)
+        pending, self._pending = self._pending, set()
+        for errand in pending:
+            errand.result()
+
+    def _send(self) -> None:
+        while len(self._pending) >= self._most:
+            done, self._pending = wait(self._pending, return_when="FIRST_COMPLETED")
+            for errand in done:
+                errand.result()
+        self._pending.add(self._executor.submit(self._put_batch, self._batch))
+        self._batch, self._batch_bytes = [], 0
+
+    def _put_batch(self, batch: list[StoredObject]) -> None:
+        for stored in batch:
+            self._objects.put(stored)
+
+
+def put_all(objects: Objects, executor: Executor, stored: Iterable[StoredObject], *also: Callable[[], object]) -> None:
+    """Store objects side by side, run `also` beside them, and return when all is done; raises the first failure."""
+    pending = [executor.submit(action) for action in also]
+    pending += [executor.submit(objects.put, item) for item in stored]
+    wait(pending)
+    for upload in pending:
+        upload.result()

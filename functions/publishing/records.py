@@ -1,0 +1,128 @@
+"""The small JSON files of the state bucket: repository records and problems shown to the user.
+
+``repositories/<fqrn>.json`` says whose a repository is; ``problems/<fqrn>/<hash of the key>.json`` says what is wrong
+with one object. Both are written whole and never edited in place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from functions.errors import RepositoryDamaged, RepositoryUnknown, UploadRefused, VersionMoved
+from functions.ports import BlobStore
+
+
+class _State(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def to_bytes(self) -> bytes:
+        """The file's bytes."""
+        return self.model_dump_json(indent=1).encode()
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Self:
+        """Read a file's bytes; raises RepositoryDamaged."""
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as err:
+            raise RepositoryDamaged(
+                f"{cls.__name__} in the state bucket is malformed: {err.error_count()} faults"
+            ) from err
+
+
+class RepositoryRecord(_State):
+    """Whose repository it is, and which bucket feeds it."""
+
+    repository: str
+    bucket: str
+    username: str
+    subject: str
+    group: str | None = None
+    created_at: datetime
+    unpack_archives: bool = True
+
+    @property
+    def path(self) -> str:
+        """Where the record is kept in the state bucket."""
+        return record_path(self.repository)
+
+
+class Problem(_State):
+    """Something wrong with one object of a bucket, for the user to read: what, why, and the next step."""
+
+    repository: str
+    bucket: str
+    key: str
+    etag: str = ""
+    code: str
+    reason: str
+    hint: str = ""
+    seen_at: datetime
+
+    @property
+    def path(self) -> str:
+        """Where the problem is kept in the state bucket."""
+        return problem_path(self.repository, self.key)
+
+    @classmethod
+    def of(cls, error: UploadRefused, *, repository: str, bucket: str, key: str, etag: str, now: datetime) -> Self:
+        """The problem that a refusal stands for."""
+        return cls(
+            repository=repository,
+            bucket=bucket,
+            key=key,
+            etag=etag,
+            code=error.reason_code,
+            reason=str(error),
+            hint=error.next_step,
+            seen_at=now,
+        )
+
+
+def record_path(repository: str) -> str:
+    """The path of a repository's record."""
+    return f"repositories/{repository}.json"
+
+
+def problem_path(repository: str, key: str) -> str:
+    """The path of the problem of one key; the key itself may hold anything, so its hash names the file."""
+    return f"problems/{repository}/{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def load_record(state: BlobStore, repository: str) -> RepositoryRecord:
+    """The record of a repository; raises RepositoryUnknown."""
+    blob = state.get(record_path(repository))
+    if blob is None:
+        raise RepositoryUnknown(f"there is no repository {repository}")
+    return RepositoryRecord.from_bytes(blob.body)
+
+
+def keep_record(state: BlobStore, record: RepositoryRecord) -> RepositoryRecord:
+    """Write the record if there is none and return the one that counts."""
+    try:
+        state.create(record.path, record.to_bytes())
+    except VersionMoved:
+        return load_record(state, record.repository)
+    return record
+
+
+def open_problems(state: BlobStore, repository: str) -> Iterator[Problem]:
+    """All problems of a repository."""
+    for info in state.list(f"problems/{repository}/"):
+        blob = state.get(info.path)
+        if blob is not None:
+            yield Problem.from_bytes(blob.body)
+
+
+def clear_problems(state: BlobStore, repository: str, keys: frozenset[str]) -> int:
+    """Remove the problems of these keys and return how many there were; one listing, whatever the number of keys."""
+    paths = {problem_path(repository, key) for key in keys}
+    solved = [info.path for info in state.list(f"problems/{repository}/") if info.path in paths]
+    for path in solved:
+        state.delete(path)
+    return len(solved)

@@ -1,0 +1,67 @@
+"""Which change records still hold: a second look at every touched object, just before a revision is written.
+
+A record says what somebody saw some time ago. It counts only if the object is the same now (etag, and not written
+since) or is still absent; anything else is left to its own later event. So records may come twice, late or out of
+order, and a stale one can never bring a deleted file back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from itertools import takewhile
+
+from events.change import ChangeRecord
+from functions.ports import ObjectInfo, ObjectSource
+
+HEAD_AT_MOST = 64
+"""Up to this many keys are asked one by one, side by side; more are read from a listing."""
+
+_LISTED_PER_KEY = 10
+"""How many listed objects a wanted key may cost before asking one by one is cheaper."""
+
+
+def look_again(
+    source: ObjectSource, executor: Executor, records: Sequence[ChangeRecord]
+) -> dict[str, ObjectInfo | None]:
+    """Every touched key as it is now. All records are of one bucket."""
+    keys = sorted({record.key for record in records})
+    if not keys:
+        return {}
+    bucket = records[0].bucket
+    seen: dict[str, ObjectInfo | None] = {}
+    if len(keys) > HEAD_AT_MOST:
+        wanted = set(keys)
+        for count, info in enumerate(source.list(bucket, _common_prefix(keys))):
+            if info.key in wanted:
+                seen[info.key] = info
+            if info.key >= keys[-1] or count >= _LISTED_PER_KEY * len(keys):
+                keys_left_from = info.key
+                break
+        else:
+            keys_left_from = keys[-1]
+        seen |= {key: None for key in keys if key <= keys_left_from and key not in seen}
+        keys = [key for key in keys if key not in seen]
+    seen |= zip(keys, executor.map(lambda key: source.head(bucket, key), keys), strict=True)
+    return seen
+
+
+def _common_prefix(keys: Sequence[str]) -> str:
+    """The characters that all of some sorted keys begin with; the first and the last differ the most."""
+    pairs = zip(keys[0], keys[-1], strict=False)
+    return "".join(first for first, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def current_records(records: Iterable[ChangeRecord], now: Mapping[str, ObjectInfo | None]) -> list[ChangeRecord]:
+    """The records that describe what is there now, the latest one per key, in the order their keys were first seen."""
+    latest: dict[str, ChangeRecord] = {}
+    for record in records:
+        if _holds(record, now[record.key]):
+            latest[record.key] = record
+    return list(latest.values())
+
+
+def _holds(record: ChangeRecord, info: ObjectInfo | None) -> bool:
+    if info is None or record.removed:
+        return info is None and record.removed
+    return info.etag == record.etag and int(info.modified.timestamp()) <= record.modified

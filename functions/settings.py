@@ -1,0 +1,83 @@
+"""All settings: read once from the process environment, frozen; faults are reported together, by name."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from functions.errors import CloudError
+
+
+class SettingsError(CloudError):
+    """One or more settings are missing or unreadable."""
+
+    code = "settings"
+    hint = "Set them in the ConfigMap or Secret of the service (names in functions/README.md)."
+
+
+class Settings(BaseModel):
+    """The settings of every function and of the gateway; a field's name in capitals is its environment variable."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    s3_endpoint: str
+    s3_region: str = "default"
+    s3_access_key: str
+    s3_secret_key: SecretStr
+    s3_quoted_if_match: bool = False
+    """Whether PUT If-Match carries the etag in quotes: false for Ceph 16, true for what follows the standard."""
+
+    repository_bucket: str = "cvmfs"
+    state_bucket: str = "cvmfs-state"
+    repository_url: str
+    """Where worker nodes read: ``<repository_url>/<fqrn>/.cvmfspublished``."""
+    repository_domain: str = "infn.it"
+
+    amqp_url: SecretStr
+    event_exchange: str = "cvmfs"
+
+    vault_addr: str = ""
+    vault_role_id: str = ""
+    vault_secret_id: SecretStr = SecretStr("")
+    vault_kv_mount: str = "secrets"
+    vault_transit_mount: str = "transit"
+
+    create_buckets: bool = True
+    """Whether a missing bucket is made when its repository is created."""
+    topic_prefix: str = "cvmfs"
+    topic_shards: int = Field(default=4, ge=1, le=64)
+
+    min_publish_interval_s: float = Field(default=2.0, ge=0)
+    """Seconds between revisions of one repository under sustained load; the first changes after quiet do not wait."""
+    publish_linger_s: float = Field(default=0.05, ge=0, le=10)
+    """Seconds a publisher waits for more changes after a revision before it leaves the repository."""
+    publish_stay_s: float = Field(default=60.0, gt=0, le=500)
+    """Seconds after which a publisher under sustained load hands its repository on, well below the request timeout."""
+    catalog_cache_mib: int = Field(default=48, ge=0)
+    retry_for_s: int = Field(default=7 * 24 * 3600, ge=60)
+    """Seconds after which an event that still cannot be handled is parked; counted from its CloudEvent time."""
+
+    bind_address: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    scratch: Path = Path(tempfile.gettempdir())
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, str]) -> Self:
+        """Read settings; raises SettingsError that names every missing or unreadable variable."""
+        given = {name: mapping[name.upper()] for name in cls.model_fields if name.upper() in mapping}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as err:
+            faults = []
+            for fault in err.errors():
+                name = str(fault["loc"][0]).upper()
+                if fault["type"] == "missing":
+                    faults.append(f"{name} is not set")
+                else:
+                    faults.append(f"{name}: {fault['msg']}")
+            raise SettingsError("; ".join(faults)) from None

@@ -1,0 +1,173 @@
+"""The composition root: the one place that names real adapters and reads settings.
+
+Drivers are imported where they are used: a function that never talks to Vault does not pay for hvac.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from functions.errors import Permanent
+
+if TYPE_CHECKING:
+    from functions.adapters.key_files import KeyFiles
+    from functions.adapters.s3_connection import S3Connection
+    from functions.cvmfs.reader import Fetch
+    from functions.handlers.cloud import Cloud
+    from functions.ports import BlobStore, EventBus
+    from functions.publishing.tree_sync import TreeSource
+    from functions.settings import Settings
+
+PARALLEL_REQUESTS = 16
+"""Requests to S3 that one process has on their way at most."""
+
+STORAGE_SCHEME = "dir:"
+"""How the address of a storage begins that is a folder."""
+
+STORES_KEPT = 1024
+"""Repositories whose S3 client a process keeps."""
+
+
+def utc_now() -> datetime:
+    """The time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def build_cloud(mapping: Mapping[str, str]) -> Cloud:
+    """Everything the handlers need; raises SettingsError that names every fault. Connections are made when needed."""
+    from functions.adapters.buckets import S3BucketAdmin  # noqa: PLC0415
+    from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
+    from functions.adapters.s3_objects import S3ObjectSource  # noqa: PLC0415
+    from functions.adapters.vault import VaultKeyStore  # noqa: PLC0415
+    from functions.adapters.vault_client import VaultLogin  # noqa: PLC0415
+    from functions.handlers.cloud import Cloud  # noqa: PLC0415
+    from functions.publishing.head import ObjectCache  # noqa: PLC0415
+    from functions.publishing.pace import Pace  # noqa: PLC0415
+    from functions.settings import Settings  # noqa: PLC0415
+
+    settings = Settings.from_mapping(mapping)
+    connection = _connection(settings)
+
+    @lru_cache(maxsize=STORES_KEPT)
+    def repository_store(fqrn: str) -> BlobStore:
+        return S3BlobStore(connection, settings.repository_bucket, fqrn)
+
+    return Cloud(
+        settings=settings,
+        clock=utc_now,
+        state=build_state(settings),
+        repository_store=repository_store,
+        source=S3ObjectSource(connection),
+        buckets=S3BucketAdmin(connection, topic_prefix=settings.topic_prefix, topic_shards=settings.topic_shards),
+        keys=VaultKeyStore(
+            VaultLogin(address=settings.vault_addr, role_id=settings.vault_role_id, secret_id=settings.vault_secret_id),
+            domain=settings.repository_domain,
+            kv_mount=settings.vault_kv_mount,
+            transit_mount=settings.vault_transit_mount,
+        ),
+        bus=build_bus(settings, name=mapping.get("FUNCTION_TARGET", "cvmfs-cloud")),
+        executor=ThreadPoolExecutor(PARALLEL_REQUESTS, thread_name_prefix="s3"),
+        cache=ObjectCache(settings.catalog_cache_mib << 20),
+        pace=Pace(settings.min_publish_interval_s),
+    )
+
+
+def build_bus(settings: Settings, *, name: str = "gateway") -> EventBus:
+    """The event bus; `name` is shown in RabbitMQ's list of connections."""
+    from functions.adapters.rabbitmq import RabbitEventBus  # noqa: PLC0415
+
+    return RabbitEventBus(settings.amqp_url, exchange=settings.event_exchange, name=name, clock=utc_now)
+
+
+def build_state(settings: Settings) -> BlobStore:
+    """The state bucket."""
+    from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
+
+    return S3BlobStore(_connection(settings), settings.state_bucket)
+
+
+def configure_logging(mapping: Mapping[str, str]) -> None:
+    """One JSON line per log record on standard output, from the level in LOG_LEVEL on."""
+    import structlog  # noqa: PLC0415
+
+    level = logging.getLevelNamesMapping().get(mapping.get("LOG_LEVEL", "info").upper(), logging.INFO)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=os.fdopen(os.dup(1), "w", buffering=1)),
+    )
+    logging.getLogger("pika").setLevel(logging.CRITICAL)  # its errors come out as ours
+
+
+def _connection(settings: Settings) -> S3Connection:
+    from functions.adapters.s3_connection import S3Connection  # noqa: PLC0415
+
+    return S3Connection(
+        endpoint=settings.s3_endpoint,
+        region=settings.s3_region,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key,
+        quoted_if_match=settings.s3_quoted_if_match,
+    )
+
+
+# The command line: repositories in a folder or behind HTTP, without a service
+
+
+class AddressUnreadable(Permanent):
+    """The place of a repository is written in a way nobody understands."""
+
+    code = "address-unreadable"
+    hint = f"Write {STORAGE_SCHEME}PATH, where PATH is the repository's own folder."
+
+
+def open_storage(address: str) -> BlobStore:
+    """The store of one repository in a folder, given as ``dir:PATH``; raises AddressUnreadable."""
+    from functions.adapters.directory import DirectoryBlobStore  # noqa: PLC0415
+
+    if not address.removeprefix(STORAGE_SCHEME) or not address.startswith(STORAGE_SCHEME):
+        raise AddressUnreadable(f"{address!r} is not the address of a storage.")
+    return DirectoryBlobStore(Path(address.removeprefix(STORAGE_SCHEME)))
+
+
+def open_fetch(address: str) -> tuple[Fetch, Callable[[str], bool]]:
+    """How to read one repository, and how to ask for a file, from its URL, its folder, or ``dir:PATH``."""
+    if "://" in address:
+        from functions.adapters.http import open_reader  # noqa: PLC0415
+
+        reader = open_reader(address)
+        return reader.fetch, reader.exists
+    store = open_storage(STORAGE_SCHEME + address.removeprefix(STORAGE_SCHEME))
+
+    def fetch(path: str) -> bytes | None:
+        blob = store.get(path)
+        return None if blob is None else blob.body
+
+    return fetch, store.has
+
+
+def open_tree(path: Path) -> TreeSource:
+    """The local tree at a path."""
+    from functions.adapters.file_tree import FileTree  # noqa: PLC0415
+
+    return FileTree(path)
+
+
+def open_keys(folder: Path) -> KeyFiles:
+    """The keys in a folder."""
+    from functions.adapters.key_files import KeyFiles  # noqa: PLC0415
+
+    return KeyFiles(folder)

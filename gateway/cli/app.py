@@ -1,0 +1,41 @@
+"""All commands of ``cvmfs-cloud``."""
+
+from __future__ import annotations
+
+import typer
+
+from gateway.cli import browse, repo, stack, status
+from gateway.cli.output import EXIT_CODES, Commands
+
+app = typer.Typer(
+    cls=Commands,
+    help="CVMFS repositories from S3 buckets: ask a running service, publish and check repositories, try it all out.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+repositories = typer.Typer(
+    help="Make, publish, check and read repositories, in a folder or behind HTTP.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+)
+stack_commands = typer.Typer(
+    help="Run the whole service on this machine, with real servers.", epilog=EXIT_CODES, no_args_is_help=True
+)
+app.add_typer(repositories, name="repo")
+app.add_typer(stack_commands, name="stack")
+
+repositories.command("mkfs", epilog=EXIT_CODES)(repo.mkfs)
+repositories.command("publish", epilog=EXIT_CODES)(repo.publish)
+repositories.command("check", epilog=EXIT_CODES)(browse.check)
+repositories.command("ls", epilog=EXIT_CODES)(browse.list_entries)
+repositories.command("cat", epilog=EXIT_CODES)(browse.cat)
+repositories.command("tags", epilog=EXIT_CODES)(browse.tags)
+app.command("status", epilog=EXIT_CODES)(status.status)
+app.command("wait", epilog=EXIT_CODES)(status.wait)
+app.command("demo", epilog=EXIT_CODES)(stack.demo)
+
+stack_commands.command("up", epilog=EXIT_CODES)(stack.up)
+stack_commands.command("down", epilog=EXIT_CODES)(stack.down)
+stack_commands.command("status", epilog=EXIT_CODES)(stack.status)

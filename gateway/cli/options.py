@@ -1,0 +1,70 @@
+"""Arguments and options that several commands share, and how they are read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.output import say
+
+_FQRN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
+"""``sanitizer.h: RepositorySanitizer``, ``cvmfs_server_util.sh: is_valid_repo_name``."""
+
+
+def repository_name(text: str) -> str:
+    """A repository's fully qualified name."""
+    if not _FQRN.fullmatch(text):
+        raise typer.BadParameter(f"{text!r} is no repository name: at most 60 letters, digits and . _ -")
+    return text
+
+
+def storage_address(text: str) -> str:
+    """The address of a storage."""
+    if not text.startswith("dir:") or text == "dir:":
+        raise typer.BadParameter(f"{text!r} is no storage: write dir:PATH, with the repository's own folder")
+    return text
+
+
+def repository_path(text: str) -> str:
+    """A path inside a repository, as everything below the command line spells it: the root is the empty string."""
+    path = "/" + text.strip("/")
+    if any(segment in {"", ".", ".."} for segment in path.split("/")[1:]) and path != "/":
+        raise typer.BadParameter(f"{text!r} is no path in a repository: it has an empty, '.' or '..' component")
+    return "" if path == "/" else path
+
+
+def public_keys(files: list[Path]) -> list[bytes] | None:
+    """The master keys in some files; None without any, which means: signatures are not checked against one."""
+    try:
+        return [file.read_bytes() for file in files] or None
+    except OSError as err:
+        raise typer.BadParameter(f"{err.filename} cannot be read: {err.strerror}", param_hint="--key") from err
+
+
+def tell_unsigned(keys: list[bytes] | None) -> None:
+    """Say what was not looked at when no master key was given."""
+    if keys is None:
+        say("Signatures were not checked against a master key: give --key FILE.pub for that.")
+
+
+Fqrn = Annotated[str, typer.Argument(metavar="FQRN", help="The repository's name.", parser=repository_name)]
+Location = Annotated[
+    str, typer.Argument(metavar="URL|PATH", help="Where the repository is: its URL, or its own folder.")
+]
+Storage = Annotated[
+    str,
+    typer.Option(metavar="dir:PATH", help="The repository's own folder.", parser=storage_address, show_default=False),
+]
+Keys = Annotated[Path, typer.Option(metavar="DIR", help="The folder of the key files.", show_default=False)]
+MasterKeys = Annotated[
+    list[Path] | None,
+    typer.Option("--key", metavar="FILE.pub", help="A master key that may have signed; can be given several times."),
+]
+Tag = Annotated[str | None, typer.Option(metavar="NAME", help="Look at this tag instead of the newest revision.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON.")]
+StackFolder = Annotated[Path, typer.Option("--folder", metavar="DIR", help="The folder of the local stack.")]
+
+DEFAULT_FOLDER = Path(".stack")

@@ -1,0 +1,231 @@
+"""Making repositories and publishing local trees into them."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from functions.errors import KeyFilesRefused, Permanent, RepositoryRefused, RepositoryUnknown
+from gateway.cli.options import AsJson, Fqrn, Keys, Storage, repository_name, repository_path
+from gateway.cli.output import counted, progress_bar, say, shown_size, write_json, write_line
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from functions.cvmfs.history import History
+    from functions.cvmfs.manifest import Manifest
+    from functions.publishing.tree_publish import Progress
+    from functions.publishing.tree_sync import SyncPlan
+
+CACHE_BYTES = 64 << 20
+SHOWN_EVERY_S = 0.1
+THREADS = max(4, os.cpu_count() or 1)
+
+
+class FolderTaken(RepositoryRefused):
+    """The folder holds another repository, or one already."""
+
+    hint = "Name another folder with --storage."
+
+
+class TagTaken(Permanent):
+    """A tag of this name is on another revision."""
+
+    hint = "Choose another name; `cvmfs-cloud repo tags` lists those that are taken."
+
+
+class NothingThere(RepositoryUnknown):
+    """The folder holds no repository."""
+
+    hint = "Make one with `cvmfs-cloud repo mkfs`."
+
+
+def mkfs(
+    fqrn: Fqrn,
+    *,
+    storage: Storage,
+    keys: Keys,
+    algorithm: Annotated[
+        Literal["sha1", "rmd160", "shake128"], typer.Option("--hash", help="The hash that names objects.")
+    ] = "sha1",
+    compression: Annotated[Literal["zlib", "none"], typer.Option(help="How the content of files is stored.")] = "zlib",
+    ttl: Annotated[
+        int, typer.Option(metavar="SECONDS", min=1, help="How long clients keep a revision before they look again.")
+    ] = 240,
+) -> None:
+    """Make a repository: its keys, where they are missing, and an empty first revision."""
+    from functions import wiring  # noqa: PLC0415
+    from functions.cvmfs.address import HashAlgorithm  # noqa: PLC0415
+    from functions.cvmfs.certificate import Certificate  # noqa: PLC0415
+    from functions.cvmfs.compression import Compression  # noqa: PLC0415
+    from functions.publishing.creation import NewRepository, create_repository  # noqa: PLC0415
+    from functions.publishing.head import read_head  # noqa: PLC0415
+
+    store = wiring.open_storage(storage)
+    head = read_head(store)
+    if head is not None:
+        raise FolderTaken(f"{storage} holds {head.manifest.fqrn} already, at revision {head.manifest.revision}.")
+    key_files = wiring.open_keys(keys)
+    now = wiring.utc_now()
+    public = key_files.ensure_keys(fqrn, now=now)
+    new = NewRepository(
+        fqrn, algorithm=HashAlgorithm(algorithm), ttl_s=ttl, compression=Compression[compression.upper()]
+    )
+    manifest = create_repository(
+        store, key_files.signer(fqrn), Certificate.from_pem(public.certificate.encode()), new, now=now
+    )
+    write_line(f"Made {fqrn}, revision {manifest.revision}, in {storage.removeprefix('dir:')}.")
+    write_line(f"Its keys are in {keys}; clients need {keys / f'{fqrn}.pub'}.")
+    say(f"Next: cvmfs-cloud repo publish {fqrn} --from TREE --storage {storage} --keys {keys}")
+
+
+def publish(
+    *,
+    tree: Annotated[
+        Path,
+        typer.Option(
+            "--from", metavar="TREE", exists=True, show_default=False, help="The folder to publish, or one file."
+        ),
+    ],
+    storage: Storage,
+    keys: Keys,
+    fqrn: Annotated[
+        str | None,
+        typer.Argument(metavar="FQRN", help="The repository's name, if you want it checked.", parser=repository_name),
+    ] = None,
+    path: Annotated[
+        str,
+        typer.Option(
+            metavar="/PATH", parser=repository_path, show_default="/", help="Where in the repository the tree goes."
+        ),
+    ] = "",
+    tag: Annotated[str | None, typer.Option(metavar="NAME", help="A name for the new revision.")] = None,
+    message: Annotated[str, typer.Option(metavar="TEXT", help="The description of the tag.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the repository, below --path, equal to a local tree: add, change and remove what differs.
+
+    Files are compared by size, mode and time of modification; only those that differ are read.
+    """
+    from functions import wiring  # noqa: PLC0415
+    from functions.cvmfs.reader import read_certificate  # noqa: PLC0415
+    from functions.publishing.commit import Publisher  # noqa: PLC0415
+    from functions.publishing.creation import recipe_of  # noqa: PLC0415
+    from functions.publishing.head import ObjectCache, read_head, read_history  # noqa: PLC0415
+    from functions.publishing.objects import Objects  # noqa: PLC0415
+    from functions.publishing.revision import TagRequest  # noqa: PLC0415
+    from functions.publishing.tree_publish import TreePublish  # noqa: PLC0415
+
+    if message and tag is None:
+        raise typer.BadParameter("a message describes a tag: give --tag too", param_hint="--message")
+    began = time.monotonic()
+    store = wiring.open_storage(storage)
+    head = read_head(store)
+    if head is None:
+        raise NothingThere(f"There is no repository in {storage.removeprefix('dir:')}.")
+    name = head.manifest.fqrn
+    if fqrn not in {None, name}:
+        raise FolderTaken(f"{storage} holds {name}, not {fqrn}.")
+    signer = wiring.open_keys(keys).signer(name)
+    if not dry_run and read_certificate(wiring.open_fetch(storage)[0], head.manifest).public_key != signer.public_key:
+        raise KeyFilesRefused(f"{keys / f'{name}.key'} is not the key that {name} is signed with.")
+    cache = ObjectCache(CACHE_BYTES)
+    if tag is not None:
+        _require_free_tag(tag, read_history(Objects(store), cache, head.manifest))
+    with ThreadPoolExecutor(THREADS) as executor:
+        publisher = Publisher(name, store, signer, cache, executor, wiring.utc_now)
+        job = TreePublish(publisher, wiring.open_tree(tree), path, recipe_of(head.manifest, store))
+        if dry_run:
+            _show_plan(job.plan(), name, as_json=as_json)
+            return
+        with progress_bar() as bar:
+            request = None if tag is None else TagRequest(tag, message)
+            published, plan = job.publish(tag=request, progress=_told(bar))
+    _show_outcome(
+        published.manifest, plan, changed=published.changed, seconds=time.monotonic() - began, as_json=as_json
+    )
+
+
+def _require_free_tag(name: str, history: History) -> None:
+    """Refuse a tag that cannot be put on the new revision, before anything is read or stored."""
+    from functions.cvmfs.errors import HistoryError  # noqa: PLC0415
+    from functions.cvmfs.history import require_tag_name  # noqa: PLC0415
+
+    try:
+        require_tag_name(name)
+    except HistoryError as err:
+        raise typer.BadParameter(str(err), param_hint="--tag") from err
+    if history.tag(name) is not None:
+        raise TagTaken(f"There is a tag {name!r} already.")
+
+
+def _told(bar: Bar | None) -> Progress:
+    """What moves a progress display while contents are stored."""
+    if bar is None:
+        return lambda _plan, _files, _bytes: None
+    task = bar.add_task("publishing", total=None)
+    shown_at = 0.0
+
+    def told(plan: SyncPlan, files: int, content_bytes: int) -> None:
+        nonlocal shown_at
+        now = time.monotonic()
+        if now - shown_at < SHOWN_EVERY_S:
+            return
+        shown_at = now
+        total = sum(item.size for item in plan.files.values())
+        bar.update(task, total=total, completed=content_bytes, description=f"{files:,} of {len(plan.files):,} files")
+
+    return told
+
+
+def _counts(plan: SyncPlan) -> dict[str, int]:
+    from functions.publishing.tree_sync import ChangeKind  # noqa: PLC0415
+
+    return {
+        "added": plan.count(ChangeKind.ADD),
+        "changed": plan.count(ChangeKind.CHANGE),
+        "removed": plan.count(ChangeKind.REMOVE),
+        "unchanged": plan.unchanged,
+    }
+
+
+def _in_words(plan: SyncPlan) -> str:
+    return ", ".join(f"{number:,} {what}" for what, number in _counts(plan).items())
+
+
+def _show_plan(plan: SyncPlan, name: str, *, as_json: bool) -> None:
+    if as_json:
+        changes = [{"kind": change.kind.name.lower(), "path": change.path} for change in plan.changes]
+        write_json({"repository": name, **_counts(plan), "changes": changes})
+        return
+    for change in sorted(plan.changes, key=lambda change: change.path):
+        write_line(f"{change.kind.value} {change.path}")
+    say(f"{name} would change: {_in_words(plan)}. Nothing was written.")
+
+
+def _show_outcome(manifest: Manifest, plan: SyncPlan, *, changed: bool, seconds: float, as_json: bool) -> None:
+    if as_json:
+        write_json(
+            {
+                "repository": manifest.fqrn,
+                "revision": manifest.revision,
+                "root_hash": str(manifest.root),
+                "published": changed,
+                **_counts(plan),
+                "read_files": len(plan.files),
+                "read_bytes": sum(item.size for item in plan.files.values()),
+                "seconds": round(seconds, 3),
+            }
+        )
+    elif changed:
+        size = shown_size(sum(item.size for item in plan.files.values()))
+        write_line(f"Published {manifest.fqrn}, revision {manifest.revision}: {_in_words(plan)}.")
+        say(f"Read {counted(len(plan.files), 'file')}, {size}, in {seconds:.2f} s; root hash {manifest.root}")
+    else:
+        write_line(f"Nothing to publish: {manifest.fqrn}, revision {manifest.revision}, is equal already.")

@@ -1,0 +1,291 @@
+"""What workers see of a repository now, through its public URL, and waiting until they see something."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from functions.errors import RepositoryUnknown, Retryable
+from gateway.cli.options import (
+    DEFAULT_FOLDER,
+    AsJson,
+    Fqrn,
+    MasterKeys,
+    StackFolder,
+    public_keys,
+    repository_path,
+    tell_unsigned,
+)
+from gateway.cli.output import counted, printable, shown_size, write_json, write_line
+
+if TYPE_CHECKING:
+    from functions.cvmfs.address import Digest
+    from functions.cvmfs.counters import Counters
+    from functions.cvmfs.history import Tag
+    from functions.cvmfs.manifest import Manifest
+    from functions.cvmfs.reader import Fetch, Repository
+    from functions.cvmfs.whitelist import Whitelist
+    from functions.publishing.records import Problem
+
+POLL_S = 0.25
+"""Seconds between two looks at the manifest."""
+
+DAY_S = 86_400
+
+Base = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="BASE",
+        envvar="REPOSITORY_URL",
+        help="Where repositories are, as BASE/FQRN; without it, where the running local stack has them.",
+        show_default=False,
+    ),
+]
+
+
+class NotVisible(Retryable):
+    """What was waited for has not become visible in time."""
+
+    code = "not-visible"
+    hint = "See `cvmfs-cloud status` for problems, or wait again."
+
+
+class NotPublished(RepositoryUnknown):
+    """There is no repository of this name at this URL."""
+
+    hint = "Request it first, or name another --url."
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What is shown of a repository; `problems` is None where nobody can be asked for them."""
+
+    address: str
+    manifest: Manifest
+    whitelist: Whitelist
+    counters: Counters
+    tags: list[Tag]
+    problems: list[Problem] | None
+    now: datetime
+
+    @property
+    def published_at(self) -> datetime:
+        """When the revision was published."""
+        return datetime.fromtimestamp(self.manifest.published_at, UTC)
+
+    @property
+    def days_left(self) -> float:
+        """Days until clients refuse the whitelist."""
+        return (self.whitelist.valid_until - self.now).total_seconds() / DAY_S
+
+    @property
+    def entries(self) -> int:
+        """Paths in the tree; a mount point is an entry of two catalogs, but one path."""
+        return self.counters.entries - self.counters.nested
+
+    def members(self) -> dict[str, object]:
+        """For programs."""
+        problems = self.problems
+        return {
+            "repository": self.manifest.fqrn,
+            "url": self.address,
+            "revision": self.manifest.revision,
+            "root_hash": str(self.manifest.root),
+            "published_at": self.published_at.isoformat(),
+            "catalogs": 1 + self.counters.nested,
+            "entries": self.entries,
+            "bytes": self.counters.file_size,
+            "whitelist_valid_until": self.whitelist.valid_until.isoformat(),
+            "whitelist_days_left": round(self.days_left, 2),
+            "tags": [{"name": tag.name, "revision": tag.revision} for tag in self.tags],
+            "problems": None if problems is None else [problem.model_dump(mode="json") for problem in problems],
+        }
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        content = counted(self.entries, "entry", "entries")
+        rows = [
+            ("repository", self.manifest.fqrn),
+            ("url", self.address),
+            ("revision", f"{self.manifest.revision}, root hash {self.manifest.root}"),
+            ("published", f"{self.published_at:%Y-%m-%d %H:%M:%S} UTC, {_ago(self.now - self.published_at)}"),
+            ("content", f"{content}, {shown_size(self.counters.file_size)}, {self._catalogs}"),
+            ("whitelist", f"{self.days_left:.1f} days left, until {self.whitelist.valid_until:%Y-%m-%d %H:%M} UTC"),
+            ("tags", ", ".join(f"{tag.name} ({tag.revision})" for tag in self.tags) or "none"),
+        ]
+        if self.problems is not None:
+            rows.append(("problems", str(len(self.problems) or "none")))
+        lines = [f"{name:<11} {value}" for name, value in rows]
+        for problem in self.problems or ():
+            lines += [f"  {problem.key}: {problem.reason}", f"    {problem.hint}"]
+        return [printable(line) for line in lines]
+
+    @property
+    def _catalogs(self) -> str:
+        return counted(1 + self.counters.nested, "catalog")
+
+
+def status(
+    fqrn: Fqrn,
+    *,
+    url: Base = None,
+    folder: StackFolder = DEFAULT_FOLDER,
+    key: MasterKeys = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the published revision of a repository and, where the local stack runs it, what is wrong with uploads."""
+    from functions import wiring  # noqa: PLC0415
+    from functions.cvmfs.reader import MANIFEST_PATH, WHITELIST_PATH, Repository, fetch_file  # noqa: PLC0415
+    from functions.cvmfs.whitelist import SignedWhitelist  # noqa: PLC0415
+
+    keys = public_keys(key or [])
+    address = _address(url, folder, fqrn)
+    fetch, exists = wiring.open_fetch(address)
+    if not exists(MANIFEST_PATH):
+        raise NotPublished(f"There is no repository at {address}.")
+    now = wiring.utc_now()
+    repository = Repository.open(fetch, public_keys=keys, fqrn=fqrn, now=now)
+    _, _, root = next(repository.snapshot().catalogs())
+    shown = Shown(
+        address=address,
+        manifest=repository.manifest,
+        whitelist=SignedWhitelist.from_bytes(fetch_file(fetch, WHITELIST_PATH)).unverified,
+        counters=root.total_counters,
+        tags=repository.tags(),
+        problems=_problems(fqrn, folder, address),
+        now=now,
+    )
+    if as_json:
+        write_json(shown.members() | {"signatures_checked": keys is not None})
+        return
+    for line in shown.lines():
+        write_line(line)
+    tell_unsigned(keys)
+
+
+def wait(
+    fqrn: Fqrn,
+    path: Annotated[str, typer.Argument(metavar="PATH", parser=repository_path, help="A path in the repository.")],
+    *,
+    url: Base = None,
+    folder: StackFolder = DEFAULT_FOLDER,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long to wait.")] = 60.0,
+    absent: Annotated[bool, typer.Option("--absent", help="Wait until the path is gone.")] = False,
+    sha256: Annotated[
+        str | None, typer.Option(metavar="HEX", help="Wait until the file has this content.", show_default=False)
+    ] = None,
+    key: MasterKeys = None,
+) -> None:
+    """Wait until workers can see a path; every revision is looked at once."""
+    from functions import wiring  # noqa: PLC0415
+
+    if absent and sha256:
+        raise typer.BadParameter("what is gone has no content: leave out one of --absent and --sha256")
+    keys = public_keys(key or [])
+    address = _address(url, folder, fqrn)
+    watch = _Watch(wiring.open_fetch(address)[0], fqrn, path, keys, absent=absent, sha256=sha256)
+    give_up_at = time.monotonic() + timeout
+    while (revision := watch.look(wiring.utc_now())) is None:
+        left_s = give_up_at - time.monotonic()
+        if left_s <= 0:
+            raise NotVisible(f"{path or '/'}: {watch.outcome} after {timeout:g} s at {address}.")
+        time.sleep(min(POLL_S, left_s))
+    write_line(f"{fqrn} revision {revision}: {path or '/'} {watch.outcome}.")
+    tell_unsigned(keys)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Looks for something in one revision after the other."""
+
+    fetch: Fetch
+    fqrn: str
+    path: str
+    keys: list[bytes] | None
+    absent: bool
+    sha256: str | None
+    outcome: str = "not looked at yet"
+    seen: Digest | None = None
+
+    def look(self, now: datetime) -> int | None:
+        """The revision that has what is waited for; None if the published one has not."""
+        from functions.cvmfs.reader import MANIFEST_PATH, Repository  # noqa: PLC0415
+
+        try:
+            if self.fetch(MANIFEST_PATH) is None:
+                self.outcome = "no repository"
+                return None
+            repository = Repository.open(self.fetch, public_keys=self.keys, fqrn=self.fqrn, now=now)
+            if repository.manifest.root == self.seen:
+                return None
+            reached = self._reached(repository)
+        except Retryable as err:
+            self.outcome = f"unknown ({err})"
+            return None
+        self.seen = repository.manifest.root
+        return repository.manifest.revision if reached else None
+
+    def _reached(self, repository: Repository) -> bool:
+        snapshot = repository.snapshot()
+        entry = snapshot.lookup(self.path)
+        self.outcome = "is not there" if entry is None else "is there"
+        if entry is None or self.absent:
+            return self.absent and entry is None
+        if self.sha256 is None:
+            return True
+        if not entry.is_regular:
+            self.outcome = "is there, but is no regular file"
+            return False
+        content = hashlib.sha256()
+        for block in snapshot.blocks(self.path):
+            content.update(block)
+        if content.hexdigest() == self.sha256.lower():
+            return True
+        self.outcome = "is there, with other content"
+        return False
+
+
+def _address(url: str | None, folder: Path, fqrn: str) -> str:
+    """Where a repository is published."""
+    base = url or _stack_file(folder).get("repository_url")
+    if not isinstance(base, str):
+        raise typer.BadParameter(f"no stack runs in {folder}, so say where repositories are", param_hint="--url")
+    return f"{base.rstrip('/')}/{fqrn}"
+
+
+def _problems(fqrn: str, folder: Path, address: str) -> list[Problem] | None:
+    """The open problems of a repository that the local stack publishes at `address`; None for any other."""
+    stack = _stack_file(folder)
+    mapping = stack.get("settings")
+    if not isinstance(mapping, dict) or address != f"{str(stack.get('repository_url')).rstrip('/')}/{fqrn}":
+        return None
+    from functions import wiring  # noqa: PLC0415
+    from functions.publishing.records import open_problems  # noqa: PLC0415
+    from functions.settings import Settings  # noqa: PLC0415
+
+    return list(open_problems(wiring.build_state(Settings.from_mapping(mapping)), fqrn))
+
+
+def _stack_file(folder: Path) -> dict[str, object]:
+    """What a running stack says of itself (``functions.local.stack.StackFile``); empty without one."""
+    try:
+        content = json.loads((folder / "stack.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _ago(age: timedelta) -> str:
+    seconds = max(0, int(age.total_seconds()))
+    for unit, size in (("day", DAY_S), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * size:
+            return f"{counted(seconds // size, unit)} ago"
+    return f"{counted(seconds, 'second')} ago"

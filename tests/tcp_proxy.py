@@ -1,0 +1,88 @@
+"""A TCP proxy that misbehaves on demand: it cuts connections, refuses new ones, or swallows answers."""
+
+import select
+import socket
+import threading
+
+
+class TcpProxy:
+    """Forwards loopback connections to `target`; use as a context manager."""
+
+    def __init__(self, target):
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._lock = threading.Lock()
+        self._pairs = set()
+        self._threads = []
+        self.refusing = False
+        self.swallowing = False
+        """Whether bytes from the target are thrown away."""
+        self.answers_to_lose = 0
+        """How many answers are thrown away together with their connections."""
+        self._closed = False
+
+    def __enter__(self):
+        thread = threading.Thread(target=self._accept, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        return self
+
+    def __exit__(self, *_):
+        self._closed = True
+        socket.create_connection(("127.0.0.1", self.port)).close()
+        self.cut()
+        for thread in self._threads:
+            thread.join(10)
+        self._listener.close()
+
+    def cut(self):
+        """Break every connection."""
+        with self._lock:
+            for pair in self._pairs:
+                for end in pair:
+                    _shut(end)
+
+    def _accept(self):
+        while not self._closed:
+            client, _ = self._listener.accept()
+            if self._closed or self.refusing:
+                client.close()
+                continue
+            server = socket.create_connection(self._target)
+            with self._lock:
+                self._pairs.add((client, server))
+            thread = threading.Thread(target=self._forward, args=(client, server), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _forward(self, client, server):
+        try:
+            while True:
+                readable, _, _ = select.select([client, server], [], [])
+                for end in readable:
+                    data = end.recv(65536)
+                    if not data:
+                        return
+                    if end is client:
+                        server.sendall(data)
+                    elif self.answers_to_lose > 0:
+                        self.answers_to_lose -= 1
+                        return
+                    elif not self.swallowing:
+                        client.sendall(data)
+        except OSError:
+            return
+        finally:
+            with self._lock:
+                self._pairs.discard((client, server))
+                for end in (client, server):
+                    _shut(end)
+                    end.close()
+
+
+def _shut(end):
+    try:
+        end.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return

@@ -1,0 +1,137 @@
+"""The command line as a process: quick help, exit codes, pipes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from functions.local import stack
+from gateway.cli.app import app
+from tests.cli_repository import FQRN, CliRepository, run
+
+COMMAND = (sys.executable, "-c", "from gateway.cli import main; main()")
+
+
+def process(*arguments: str, home: os.PathLike[str] | None = None) -> subprocess.CompletedProcess[bytes]:
+    environment = {name: value for name, value in os.environ.items() if name != "REPOSITORY_URL"}
+    if home is not None:
+        environment["PYTHONPATH"] = str(Path.cwd())
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, check=False, cwd=home, env=environment)
+
+
+def test_help_is_there_at_once_and_tells_the_exit_codes():
+    took = []
+    for _ in range(3):
+        began = time.monotonic()
+        result = process("--help")
+        took.append(time.monotonic() - began)
+    assert result.returncode == 0
+    text = " ".join(result.stdout.decode().split())
+    assert "Exit codes: 0 done; 1 findings, or refused; 2 wrong usage; 3 failed for now" in text
+    assert min(took) < 3
+
+
+def test_help_loads_nothing_that_only_commands_need():
+    heavy = {"boto3", "obstore", "pika", "hvac", "fastapi", "cryptography", "functions.wiring", "functions.local.stack"}
+    code = (
+        "import sys; from typer.testing import CliRunner; from gateway.cli.app import app; "
+        "CliRunner().invoke(app, ['--help']); print(*sorted(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert heavy.isdisjoint(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("repo",),
+        ("stack",),
+        *((group, name) for group, names in (("repo", "mkfs publish check ls cat tags"),) for name in names.split()),
+        *(("stack", name) for name in ("up", "down", "status")),
+        ("status",),
+        ("wait",),
+        ("demo",),
+    ],
+    ids=" ".join,
+)
+def test_every_command_has_help_with_the_exit_codes(command):
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    assert "Exit codes:" in result.stdout
+
+
+def test_a_whole_story_in_processes(tmp_path):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_bytes(b"content")
+    options = ("--storage", "dir:repository", "--keys", "keys")
+    made = process("repo", "mkfs", FQRN, *options, home=tmp_path)
+    assert (made.returncode, b"Next: cvmfs-cloud repo publish" in made.stderr) == (0, True)
+    published = process("repo", "publish", "--from", "tree", *options, home=tmp_path)
+    assert (published.returncode, published.stdout.startswith(b"Published sw.example.org, revision 2")) == (0, True)
+    shown = process("repo", "cat", "repository", "/file", "--key", f"keys/{FQRN}.pub", home=tmp_path)
+    assert (shown.returncode, shown.stdout, shown.stderr) == (0, b"content", b"")
+    checked = process("repo", "check", "repository", "--key", f"keys/{FQRN}.pub", home=tmp_path)
+    assert checked.returncode == 0
+
+
+def test_errors_are_one_message_and_never_a_traceback(tmp_path):
+    result = process("repo", "ls", str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr.startswith(b"Error: The repository is damaged: .cvmfspublished does not exist.")
+    assert b"Traceback" not in result.stderr
+
+
+def test_a_reader_that_stops_early_is_no_error_to_talk_about(tmp_path):
+    repository = CliRepository.copy(tmp_path)
+    for number in range(3000):
+        (repository.tree / f"{number:0100}").touch()
+    repository.published()
+    shell = f"'{sys.executable}' -c 'from gateway.cli import main; main()' repo ls '{repository.folder}' -R | head -1"
+    result = subprocess.run(["/bin/sh", "-c", shell], capture_output=True, check=True)
+    assert result.stdout.count(b"\n") == 1
+    assert b"Traceback" not in result.stderr
+
+
+def test_the_stack_commands_say_when_nothing_runs(tmp_path):
+    assert run("stack", "status", "--folder", tmp_path).exit_code == 1
+    stopped = run("stack", "down", "--folder", tmp_path)
+    assert (stopped.exit_code, stopped.stdout) == (0, f"No stack runs in {tmp_path}.\n")
+
+
+def test_a_started_stack_says_where_everything_is(tmp_path, monkeypatch):
+    def up(folder, *, progress):
+        progress(f"starting in {folder}")
+        return stack.StackFile(
+            1, 1, "http://gateway", "http://s3/cvmfs", "http://s3", "http://rabbit", "http://vault", {}
+        )
+
+    monkeypatch.setattr(stack, "up", up)
+    result = run("stack", "up", "--folder", tmp_path)
+    assert (result.exit_code, result.stderr) == (0, f"starting in {tmp_path}\n")
+    assert "dashboard     http://gateway\n" in result.stdout
+
+
+def test_the_demo_does_not_remove_what_is_not_its_own(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    result = CliRunner().invoke(app, ["demo", "--folder", str(tmp_path)])
+    assert result.exit_code == 1
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_the_readme_shows_every_command():
+    readme = (Path(__file__).parents[2] / "gateway" / "cli" / "README.md").read_text()
+    shown = {name for line in readme.splitlines() if line.startswith("### ") for name in line.split("`")[1::2]}
+    alone = {command.name for command in app.registered_commands}
+    grouped = {
+        f"{group.name} {command.name}"
+        for group in app.registered_groups
+        for command in group.typer_instance.registered_commands
+    }
+    assert shown == alone | grouped

@@ -1,0 +1,37 @@
+"""How often a repository may get a new revision."""
+
+from functions.publishing.pace import SAVED_UP, Pace
+
+
+def test_the_first_revisions_after_quiet_do_not_wait() -> None:
+    pace = Pace(2.0)
+    for _ in range(int(SAVED_UP)):
+        assert pace.wait_s("a", 100.0) == 0
+        pace.spend("a", 100.0)
+    assert pace.wait_s("a", 100.0) == 2.0
+
+
+def test_a_steady_stream_settles_at_one_revision_per_interval() -> None:
+    pace, now, revisions = Pace(2.0), 0.0, 0
+    while now < 100:
+        wait = pace.wait_s("a", now)
+        if wait == 0:
+            pace.spend("a", now)
+            revisions += 1
+        else:
+            now += wait
+    assert revisions <= 100 / 2 + SAVED_UP
+
+
+def test_one_repository_does_not_slow_another() -> None:
+    pace = Pace(2.0)
+    for _ in range(5):
+        pace.spend("a", 0.0)
+    assert pace.wait_s("b", 0.0) == 0
+
+
+def test_no_interval_means_no_waiting() -> None:
+    pace = Pace(0)
+    for _ in range(10):
+        pace.spend("a", 0.0)
+    assert pace.wait_s("a", 0.0) == 0
