@@ -20,6 +20,10 @@ class TcpProxy:
         """Whether bytes from the target are thrown away."""
         self.answers_to_lose = 0
         """How many answers are thrown away together with their connections."""
+        self.when_lost = lambda: None
+        """What happens between an answer that is lost and the end of its connection."""
+        self.answers_to_break = 0
+        """How many answers break off after their first kilobyte."""
         self._closed = False
 
     def __enter__(self):
@@ -68,6 +72,11 @@ class TcpProxy:
                         server.sendall(data)
                     elif self.answers_to_lose > 0:
                         self.answers_to_lose -= 1
+                        self.when_lost()
+                        return
+                    elif self.answers_to_break > 0:
+                        self.answers_to_break -= 1
+                        client.sendall(data[:1024])
                         return
                     elif not self.swallowing:
                         client.sendall(data)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from obstore.exceptions import BaseError
 from obstore.store import S3Store
 from pydantic import SecretStr
 
 from functions.errors import StoreUnavailable
 
+if TYPE_CHECKING:
+    from obstore import GetResult
+
 CONNECT_TIMEOUT_S = 5
 REQUEST_TIMEOUT_S = 60
 MAX_RETRIES = 3
 """Repetitions of a request that is safe to repeat, after 0.1, 0.2 and 0.4 seconds; then the event is tried again."""
+RETRY_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +94,21 @@ def _boto3_client(connection: S3Connection) -> Any:
             retries={"mode": "standard", "total_max_attempts": MAX_RETRIES + 1},
         ),
     )
+
+
+def read_whole(get: Callable[[], GetResult]) -> tuple[GetResult, bytes]:
+    """An answer with its whole body; asks again where the body breaks off, since obstore's retries end with its head.
+
+    Raises what `get` raises, and obstore's BaseError when the last body broke off too.
+    """
+    for attempt in range(MAX_RETRIES):
+        answer = get()
+        try:
+            return answer, bytes(answer.bytes())
+        except BaseError:
+            time.sleep(RETRY_PAUSE_S * 2**attempt)
+    answer = get()
+    return answer, bytes(answer.bytes())
 
 
 def unavailable(doing: str, error: BaseException) -> StoreUnavailable:

@@ -13,7 +13,7 @@ import obstore
 from obstore.exceptions import BaseError, PreconditionError
 
 from functions.adapters.paths import is_plain
-from functions.adapters.s3_connection import S3Connection, unavailable
+from functions.adapters.s3_connection import S3Connection, read_whole, unavailable
 from functions.adapters.s3_requests import signed_requests
 from functions.errors import StoreUnavailable, VersionMoved
 from functions.ports import ObjectInfo
@@ -66,26 +66,27 @@ class _Obstore:
         self._store = connection.objects()
 
     def head(self, bucket: str, key: str) -> ObjectInfo | None:
-        result = self._get(bucket, key, {"head": True})
-        return None if result is None else _told(key, result)
+        try:
+            result = self._get(bucket, key, {"head": True})
+        except FileNotFoundError:
+            return None
+        return _told(key, result)
 
     def get(self, bucket: str, key: str, start: int, *, etag: str | None) -> _Piece | None:
         options: GetOptions = {"range": (start, start + BLOCK_SIZE)}
         if etag is not None:
             options["if_match"] = f'"{etag}"'
-        result = self._get(bucket, key, options)
-        if result is None:
-            return None
         try:
-            return _Piece(_told(key, result), bytes(result.bytes()))
+            result, body = read_whole(lambda: self._get(bucket, key, options))
+            return _Piece(_told(key, result), body)
+        except FileNotFoundError:
+            return None
         except BaseError as error:
             raise unavailable(f"reading {bucket}/{key}", error) from error
 
-    def _get(self, bucket: str, key: str, options: GetOptions) -> GetResult | None:
+    def _get(self, bucket: str, key: str, options: GetOptions) -> GetResult:
         try:
             return obstore.get(self._store, f"{bucket}/{key}", options=options)
-        except FileNotFoundError:
-            return None
         except PreconditionError as error:
             raise VersionMoved(f"{bucket}/{key} was replaced while it was read") from error
         except BaseError as error:

@@ -1,7 +1,8 @@
 """RadosGW keeps the contracts of blob stores and object sources."""
 
 import itertools
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
@@ -153,17 +154,37 @@ class TestS3BlobStore(BlobStoreContract):
                 attempt()
         assert store.get(".cvmfspublished").body == b"somebody else's"
 
-    def test_sixteen_writers_with_lost_answers_still_lose_no_increment(self, connection, bucket, proxied):
+    @pytest.mark.parametrize("later_writes", [1, 15])
+    def test_a_write_whose_answer_is_lost_has_won_also_when_others_wrote_after_it(
+        self, connection, bucket, proxied, later_writes
+    ):
+        proxy, shaky = proxied
+        store, other = S3BlobStore(shaky, bucket), S3BlobStore(connection, bucket)
+        version = store.create(".cvmfspublished", b"1")
+
+        def others_write():
+            for _ in range(later_writes):
+                blob = other.get(".cvmfspublished")
+                other.replace(".cvmfspublished", blob.body + b"+", blob.version)
+
+        proxy.answers_to_lose, proxy.when_lost = 1, others_write
+        version = store.replace(".cvmfspublished", b"2", version)
+        assert other.get(".cvmfspublished").body == b"2" + b"+" * later_writes
+        with pytest.raises(VersionMoved):
+            store.replace(".cvmfspublished", b"3", version)
+
+    def test_writers_with_lost_answers_apply_every_change_once(self, connection, bucket, proxied):
         proxy, shaky = proxied
         store = S3BlobStore(shaky, bucket)
         S3BlobStore(connection, bucket).put(".cvmfscounter", b"\n")
 
         def append(number):
+            # Three lost answers in all: fewer than a conditional write has attempts, so none may be unavailable.
+            if number % 3 == 0:
+                proxy.answers_to_lose += 1
             while True:
-                if number % 4 == 0:
-                    proxy.answers_to_lose = 1
+                blob = store.get(".cvmfscounter")
                 try:
-                    blob = store.get(".cvmfscounter")
                     store.replace(".cvmfscounter", blob.body + b"%d\n" % number, blob.version)
                 except VersionMoved:
                     continue
@@ -172,6 +193,28 @@ class TestS3BlobStore(BlobStoreContract):
         race(append, writers=8)
         lines = S3BlobStore(connection, bucket).get(".cvmfscounter").body.split()
         assert sorted(map(int, lines)) == list(range(8))
+
+    @pytest.mark.parametrize("broken", [1, 5])
+    def test_an_answer_that_breaks_off_within_its_body_is_asked_for_again(self, bucket, proxied, broken):
+        proxy, shaky = proxied
+        store = S3BlobStore(shaky, bucket)
+        body = bytes(range(256)) * 400
+        store.put("cvmfs/1", body)
+        proxy.answers_to_break = broken
+        assert store.get("cvmfs/1").body == body
+        assert proxy.answers_to_break == 0
+        proxy.answers_to_break = broken
+        assert b"".join(S3ObjectSource(shaky).open(bucket, "cvmfs/1").blocks()) == body
+        assert proxy.answers_to_break == 0
+
+    def test_an_answer_that_always_breaks_off_is_a_store_that_is_unavailable(self, bucket, proxied):
+        proxy, shaky = proxied
+        S3BlobStore(shaky, bucket).put("cvmfs/1", bytes(100_000))
+        proxy.answers_to_break = 10_000
+        with pytest.raises(StoreUnavailable):
+            S3BlobStore(shaky, bucket).get("cvmfs/1")
+        with pytest.raises(StoreUnavailable):
+            S3ObjectSource(shaky).open(bucket, "cvmfs/1")
 
     def test_a_store_is_there_again_after_an_outage(self, bucket, proxied):
         proxy, shaky = proxied
@@ -184,6 +227,18 @@ class TestS3BlobStore(BlobStoreContract):
         proxy.refusing = False
         assert store.get("data/1").body == b"1"
         assert [info.path for info in store.list("")] == ["data/1"]
+
+
+def test_an_object_that_is_put_again_while_it_is_being_deleted_stays(connection, bucket, monkeypatch):
+    """RadosGW itself looks at the time again, as part of the deletion."""
+    store = S3BlobStore(connection, bucket, "a.infn.it")
+    store.put("data/ab/cd", b"1")
+    told = store.info("data/ab/cd")
+    monkeypatch.setattr(store, "info", lambda _: replace(told, modified=told.modified - timedelta(days=30)))
+    assert not store.delete_old("data/ab/cd", told.modified - timedelta(days=1))
+    assert store.get("data/ab/cd").body == b"1"
+    assert store.delete_old("data/ab/cd", told.modified + timedelta(days=1))
+    assert not store.has("data/ab/cd")
 
 
 class S3Users:
