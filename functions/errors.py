@@ -9,6 +9,7 @@
     │   ├── BrokerUnavailable          RabbitMQ is down, or did not confirm a publish
     │   ├── VersionMoved               a compare-and-swap lost: somebody else wrote first
     │   ├── RepositoryNotReady         the first revision is not written yet
+    │   ├── KeyMismatch                the signing key is not that of the repository's certificate
     │   └── TreeMoved                  a local tree changed while it was published
     └── Permanent                      trying again cannot help: parked with the reason, answered 204
         ├── EventRefused               the event is malformed or of a type nobody handles
@@ -16,7 +17,13 @@
         ├── RepositoryRefused          the request for a repository cannot be granted
         ├── UploadRefused              an object in the bucket cannot be published as it is
         ├── TreeRefused                a local tree cannot be published as it is
+        │   └── TreeEmpty              it is empty, and what is published would go
         ├── KeyFilesRefused            key files are missing, unreadable or incomplete
+        ├── TagRefused                 a tag cannot be made, moved, removed or gone back to as asked
+        │   ├── TagTaken               a tag of this name is on another revision
+        │   └── TagUnknown             there is no tag, or no revision, of this name
+        ├── CollectionRefused          garbage cannot be collected in this repository
+        ├── WhitelistRefused           a whitelist that the master key did not sign, or cannot sign
         └── RepositoryDamaged          what the store holds fails verification
 
 Format errors (``functions.cvmfs.errors``) and event errors (``events.errors``) stay below their own roofs; the
@@ -88,6 +95,13 @@ class RepositoryNotReady(Retryable):
     hint = "Its creation is under way, or `cvmfs-cloud repo mkfs` has not been run."
 
 
+class KeyMismatch(Retryable):
+    """The signing key is not the one that the repository's certificate holds."""
+
+    code = "key-mismatch"
+    hint = "The key was replaced, or its replacement is under way: publish with the new one."
+
+
 class Permanent(CloudError):
     """Cannot succeed, however often it is tried."""
 
@@ -126,6 +140,10 @@ class UploadRefused(Permanent):
         self.reason_code = code
         self.next_step = hint or self.hint
 
+    def explained(self) -> str:
+        """The message followed by the next step of this very refusal."""
+        return f"{self} {self.next_step}"
+
 
 class TreeRefused(Permanent):
     """A local tree that cannot be published as it is."""
@@ -134,11 +152,55 @@ class TreeRefused(Permanent):
     hint = "Correct the tree and publish it again; nothing was published."
 
 
+class TreeEmpty(TreeRefused):
+    """An empty local tree in the place of a published one."""
+
+    code = "tree-empty"
+    hint = "Look whether it is the right folder; --allow-empty publishes it nevertheless."
+
+
 class KeyFilesRefused(Permanent):
     """Key files are missing, unreadable or incomplete."""
 
     code = "key-files-refused"
     hint = "Name the folder that holds the .key, .crt and .masterkey files of the repository."
+
+
+class TagRefused(Permanent):
+    """A tag cannot be made, moved, removed or gone back to as asked."""
+
+    code = "tag-refused"
+    hint = "`cvmfs-cloud repo tag` lists the tags that there are."
+
+
+class TagTaken(TagRefused):
+    """A tag of this name is on another revision."""
+
+    code = "tag-taken"
+    hint = "Choose another name; `cvmfs-cloud repo tag` lists those that are taken."
+
+
+class TagUnknown(TagRefused):
+    """There is no tag, or no revision, of this name."""
+
+    code = "tag-unknown"
+    hint = "`cvmfs-cloud repo tag` lists the tags that there are."
+
+
+class CollectionRefused(Permanent):
+    """Garbage cannot be collected in this repository."""
+
+    code = "collection-refused"
+    hint = (
+        "Its manifest says so (field G), and replicas rely on it: whoever made the repository chose to keep everything."
+    )
+
+
+class WhitelistRefused(Permanent):
+    """A whitelist was not signed by the master key, or cannot be signed with it."""
+
+    code = "whitelist-refused"
+    hint = "Somebody may have written to the storage: compare the fingerprints before it is made anew."
 
 
 class RepositoryDamaged(Permanent):

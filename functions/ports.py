@@ -46,8 +46,14 @@ class BlobStore(Protocol):
     def has(self, path: str) -> bool:
         """Whether the file exists."""
 
-    def put(self, path: str, body: bytes) -> None:
-        """Write unconditionally. Safe to repeat."""
+    def info(self, path: str) -> BlobInfo | None:
+        """What a listing would say of the file now, or None."""
+
+    def put(self, path: str, body: bytes | bytearray) -> None:
+        """Write unconditionally; the file counts as written now, also if it had these bytes. Safe to repeat.
+
+        What was written within the last hour may keep its time.
+        """
 
     def create(self, path: str, body: bytes) -> str:
         """Write if absent and return the version; raises VersionMoved if the file exists. One of several wins."""
@@ -57,6 +63,13 @@ class BlobStore(Protocol):
 
     def delete(self, path: str) -> None:
         """Remove the file; absent is fine."""
+
+    def delete_old(self, path: str, before: datetime) -> bool:
+        """Remove the file if it was last written before `before`; False if it was not, or is absent.
+
+        No `put` that returned before or during the call is undone: the time is looked at and the file removed as one
+        step. An S3 service that does not know conditional deletion leaves the moment between two requests open.
+        """
 
     def list(self, prefix: str) -> Iterator[BlobInfo]:
         """All files whose path starts with `prefix`, in path order."""

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from functions.cvmfs.reader import Fetch
     from functions.handlers.cloud import Cloud
     from functions.ports import BlobStore, EventBus
-    from functions.publishing.tree_sync import TreeSource
+    from functions.publishing.archive_publish import ArchiveSource
+    from functions.publishing.local_tree import TreeSource
     from functions.settings import Settings
 
 PARALLEL_REQUESTS = 16
@@ -30,6 +33,9 @@ PARALLEL_REQUESTS = 16
 
 STORAGE_SCHEME = "dir:"
 """How the address of a storage begins that is a folder."""
+
+S3_SCHEME = "s3://"
+"""How the address of a storage begins that is a prefix of a bucket."""
 
 STORES_KEPT = 1024
 """Repositories whose S3 client a process keeps."""
@@ -131,11 +137,28 @@ class AddressUnreadable(Permanent):
     """The place of a repository is written in a way nobody understands."""
 
     code = "address-unreadable"
-    hint = f"Write {STORAGE_SCHEME}PATH, where PATH is the repository's own folder."
+    hint = f"Write {STORAGE_SCHEME}PATH with the repository's own folder, or {S3_SCHEME}BUCKET/PREFIX."
+
+
+class S3NotSet(Permanent):
+    """The environment does not say how to reach S3."""
+
+    code = "s3-not-set"
+    hint = "AWS_ENDPOINT_URL is the address of the service; the keys are those of an account that may write there."
 
 
 def open_storage(address: str) -> BlobStore:
-    """The store of one repository in a folder, given as ``dir:PATH``; raises AddressUnreadable."""
+    """The store of one repository, given as ``dir:PATH`` or ``s3://BUCKET/PREFIX``.
+
+    How to reach S3 is read from the environment. Raises AddressUnreadable and S3NotSet.
+    """
+    if address.startswith(S3_SCHEME):
+        bucket, _, prefix = address.removeprefix(S3_SCHEME).partition("/")
+        if not bucket:
+            raise AddressUnreadable(f"{address!r} names no bucket.")
+        from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
+
+        return S3BlobStore(s3_from_environment(os.environ), bucket, prefix)
     from functions.adapters.directory import DirectoryBlobStore  # noqa: PLC0415
 
     if not address.removeprefix(STORAGE_SCHEME) or not address.startswith(STORAGE_SCHEME):
@@ -143,14 +166,58 @@ def open_storage(address: str) -> BlobStore:
     return DirectoryBlobStore(Path(address.removeprefix(STORAGE_SCHEME)))
 
 
+def s3_from_environment(mapping: Mapping[str, str]) -> S3Connection:
+    """The S3 service that the usual variables name; raises S3NotSet with all that are missing.
+
+    ``S3_QUOTED_IF_MATCH`` is the service's own setting (``functions/settings.py``).
+    """
+    names = {
+        "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        "access_key": ("AWS_ACCESS_KEY_ID",),
+        "secret_key": ("AWS_SECRET_ACCESS_KEY",),
+    }
+    found = {
+        field: next((mapping[name] for name in choices if mapping.get(name)), "") for field, choices in names.items()
+    }
+    missing = [names[field][-1] for field, value in found.items() if not value]
+    if missing:
+        raise S3NotSet(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set.")
+    from pydantic import SecretStr  # noqa: PLC0415
+
+    from functions.adapters.s3_connection import S3Connection  # noqa: PLC0415
+
+    return S3Connection(
+        endpoint=found["endpoint"],
+        region=mapping.get("AWS_REGION") or mapping.get("AWS_DEFAULT_REGION") or "default",
+        access_key=found["access_key"],
+        secret_key=SecretStr(found["secret_key"]),
+        quoted_if_match=mapping.get("S3_QUOTED_IF_MATCH", "").lower() in {"1", "true", "yes"},
+    )
+
+
+def open_server(address: str, fqrn: str) -> BlobStore:
+    """What is above the storage of a repository: the folder or bucket that is served as ``/cvmfs``.
+
+    Raises AddressUnreadable if the storage is not named as the repository, and then not found at its URL either.
+    """
+    if address.startswith(STORAGE_SCHEME):
+        folder = Path(address.removeprefix(STORAGE_SCHEME)).absolute()
+        above, name = f"{STORAGE_SCHEME}{folder.parent}", folder.name
+    else:
+        above, _, name = address.rstrip("/").rpartition("/")
+    if name != fqrn or above == S3_SCHEME.rstrip("/"):
+        raise AddressUnreadable(f"{address!r} is not named {fqrn}, so it is not served as /cvmfs/{fqrn}.")
+    return open_storage(above)
+
+
 def open_fetch(address: str) -> tuple[Fetch, Callable[[str], bool]]:
-    """How to read one repository, and how to ask for a file, from its URL, its folder, or ``dir:PATH``."""
-    if "://" in address:
+    """How to read one repository, and how to ask for a file, from its URL, its folder, or its storage."""
+    if "://" in address and not address.startswith((STORAGE_SCHEME, S3_SCHEME)):
         from functions.adapters.http import open_reader  # noqa: PLC0415
 
         reader = open_reader(address)
         return reader.fetch, reader.exists
-    store = open_storage(STORAGE_SCHEME + address.removeprefix(STORAGE_SCHEME))
+    store = open_storage(storage_of(address))
 
     def fetch(path: str) -> bytes | None:
         blob = store.get(path)
@@ -159,11 +226,23 @@ def open_fetch(address: str) -> tuple[Fetch, Callable[[str], bool]]:
     return fetch, store.has
 
 
-def open_tree(path: Path) -> TreeSource:
-    """The local tree at a path."""
-    from functions.adapters.file_tree import FileTree  # noqa: PLC0415
+def storage_of(location: str) -> str:
+    """The storage at a location: a folder may be written without its scheme."""
+    return location if location.startswith((STORAGE_SCHEME, S3_SCHEME)) else STORAGE_SCHEME + location
 
-    return FileTree(path)
+
+def open_tree(path: Path, *, owner: tuple[int, int] | None = None, xattrs: bool = False) -> TreeSource:
+    """The local tree at a path; all files belong to `owner` if given, and have their extended attributes if asked."""
+    from functions.adapters.file_tree import FileTree, TreeAspects  # noqa: PLC0415
+
+    return FileTree(path, TreeAspects(owner, xattrs))
+
+
+def open_archive(name: str) -> AbstractContextManager[ArchiveSource]:
+    """The archive in a file, or on standard input where the name is ``-``; raises TreeRefused."""
+    from functions.adapters.archive_file import ArchiveFile, ArchivePipe  # noqa: PLC0415
+
+    return ArchivePipe(sys.stdin.buffer, utc_now) if name == "-" else ArchiveFile(Path(name))
 
 
 def open_keys(folder: Path) -> KeyFiles:

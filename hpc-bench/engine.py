@@ -179,7 +179,9 @@ def archive(bench: Bench) -> Iterator[Result]:
                 uploads = Uploads(Objects(store), executor)
                 reader = source.open("bench", "cvmfs/pkg.tar")
                 assert reader is not None
-                record = Ingest(Recipe(), uploads.put).take("bench", key_to_target("cvmfs/pkg.tar"), reader)
+                record = Ingest(Recipe(), uploads.put, executor=executor).take(
+                    "bench", key_to_target("cvmfs/pkg.tar"), reader
+                )
                 uploads.finish()
                 bench.publisher(store, executor).publish(
                     lambda tree, marker: (apply_records(tree, [record], marker), None)[1]

@@ -37,7 +37,7 @@ def _made() -> Path:
     """A repository and its keys, made once; the folder is copied, never changed."""
     folder = Path(mkdtemp(prefix="cvmfs-cli-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    made = run("repo", "mkfs", FQRN, "--storage", f"dir:{folder / 'repository'}", "--keys", folder / "keys")
+    made = run("repo", "mkfs", FQRN, "-g", "--storage", f"dir:{folder / 'repository'}", "--keys", folder / "keys")
     assert made.exit_code == 0, made.stderr
     return folder
 

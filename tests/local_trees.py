@@ -18,9 +18,11 @@ from functions.publishing.commit import Published, Publisher
 from functions.publishing.content import Recipe
 from functions.publishing.creation import NewRepository, create_repository
 from functions.publishing.head import ObjectCache
+from functions.publishing.local_tree import TreeItem, TreeSource
+from functions.publishing.marking import made_by_dirtab
 from functions.publishing.nesting import CatalogWeights
 from functions.publishing.tree_publish import TreePublish
-from functions.publishing.tree_sync import SyncPlan, TreeItem
+from functions.publishing.tree_sync import SyncPlan
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 FQRN = "paper.example.org"
@@ -33,13 +35,20 @@ SMALL_CHUNKS = ChunkLimits(32, 64, 128)
 
 @dataclass(frozen=True)
 class Node:
-    """A file (content), a link (target) or a directory (neither); `mtime_ns` in nanoseconds."""
+    """A file (content), a link (target), something special or a directory; `mtime_ns` in nanoseconds.
+
+    Nodes with the same `inode` are names of one file.
+    """
 
     content: bytes | None = None
     target: str = ""
     permissions: int = 0o644
     mtime_ns: int = 1_700_000_000_123_456_789
     special: int = 0
+    device: int = 0
+    inode: int = 0
+    owner: tuple[int, int] | None = None
+    xattrs: tuple[tuple[str, bytes], ...] | None = None
 
     @property
     def mode(self) -> int:
@@ -48,6 +57,20 @@ class Node:
         if self.target:
             return stat.S_IFLNK | 0o777
         return (stat.S_IFDIR if self.content is None else stat.S_IFREG) | self.permissions
+
+    def item(self, path: str) -> TreeItem:
+        """What a scan says of it."""
+        size = len(self.content) if self.content is not None else len(encode_text(self.target)) or 4096
+        return TreeItem(
+            path,
+            self.mode,
+            self.device if self.special else size,
+            self.mtime_ns,
+            self.target,
+            self.owner,
+            self.xattrs,
+            (1, self.inode) if self.inode else None,
+        )
 
 
 def folder(permissions: int = 0o755, mtime_ns: int = 1_700_000_000_000_000_000) -> Node:
@@ -71,8 +94,7 @@ class PaperTree:
 
     def items(self) -> Iterator[TreeItem]:
         for path, node in self.complete().items():
-            size = len(node.content) if node.content is not None else len(encode_text(node.target)) or 4096
-            yield TreeItem(path, node.mode, size, node.mtime_ns, node.target)
+            yield node.item(path)
 
     def blocks(self, item: TreeItem) -> Iterator[bytes]:
         self.read.append(item.path)
@@ -108,11 +130,11 @@ class PaperRepository:
         self.now += timedelta(seconds=1)
         return self.now
 
-    def job(self, tree: PaperTree, place: str = "") -> TreePublish:
-        return TreePublish(self.publisher, tree, place, Recipe(limits=SMALL_CHUNKS))
+    def job(self, tree: TreeSource, place: str = "") -> TreePublish:
+        return TreePublish(self.publisher, tree, place, Recipe(limits=SMALL_CHUNKS), may_empty=True)
 
-    def publish(self, tree: PaperTree | dict[str, Node], place: str = "") -> tuple[Published, SyncPlan]:
-        source = tree if isinstance(tree, PaperTree) else PaperTree(tree)
+    def publish(self, tree: TreeSource | dict[str, Node], place: str = "") -> tuple[Published, SyncPlan]:
+        source = PaperTree(tree) if isinstance(tree, dict) else tree
         return self.job(source, place).publish(progress=lambda _plan, _files, _bytes: None)
 
     def fetch(self, path: str) -> bytes | None:
@@ -123,7 +145,7 @@ class PaperRepository:
         return Repository.open(self.fetch, public_keys=[self.public_key], fqrn=FQRN, now=self.now)
 
     def shown(self, place: str = "") -> dict[str, Node]:
-        """What a verifying reader sees below `place`, without the markers of balancers."""
+        """What a verifying reader sees below `place`, without markers that nobody but the publisher made."""
         snapshot = self.reader().snapshot()
         seen = {}
         for path, entry in snapshot.walk(place):
@@ -133,7 +155,11 @@ class PaperRepository:
                 target=entry.symlink,
                 permissions=0o644 if entry.is_symlink else stat.S_IMODE(entry.mode),
                 mtime_ns=nanoseconds,
+                special=stat.S_IFMT(entry.mode) if entry.is_special else 0,
+                device=entry.size if entry.is_special else 0,
             )
+            if made_by_dirtab(entry):
+                del seen[path.removeprefix(place)]
         for path in [path for path in seen if path.endswith(f"/{AUTO_MARKER_NAME}")]:
             del seen[path], seen[f"{parent_path(path)}/.cvmfscatalog"]
         del seen[""]

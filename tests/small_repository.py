@@ -81,11 +81,11 @@ class SmallRepository:
         digests: dict[str, Digest] = {}
         for path in sorted(self.databases, key=len, reverse=True):
             with _edited(self.databases[path]) as db:
+                sized = ("size",) in db.execute("SELECT name FROM pragma_table_info('nested_catalogs')").fetchall()
                 for child, digest in digests.items():
-                    db.execute(
-                        "UPDATE nested_catalogs SET sha1 = ?, size = ? WHERE path = ?",
-                        (str(digest), sizes[child], child),
-                    )
+                    db.execute("UPDATE nested_catalogs SET sha1 = ? WHERE path = ?", (str(digest), child))
+                    if sized:
+                        db.execute("UPDATE nested_catalogs SET size = ? WHERE path = ?", (sizes[child], child))
                 for statement in self.planted[path]:
                     db.executescript(statement)
                 self.databases[path] = db.serialize()

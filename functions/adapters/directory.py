@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -35,6 +36,8 @@ _LOCK = OWN_PREFIX + "lock"
 _NEW = OWN_PREFIX + "new"
 _IMMUTABLE = "data/"
 _MODE = 0o644
+_FRESH_S = 3600
+"""Objects younger than this are not renewed: nobody deletes what was written within the hour, and a lock takes time."""
 _ATTEMPTS = 10
 _IN_THE_WAY = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG})
 _NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
@@ -49,6 +52,7 @@ class DirectoryBlobStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._top = str(root)  # objects are many, and putting their paths together costs as much as writing them
 
     def get(self, path: str) -> Blob | None:
         """The file, or None."""
@@ -65,15 +69,20 @@ class DirectoryBlobStore:
                 self._check_root()
                 return False
 
-    def put(self, path: str, body: bytes) -> None:
-        """Write unconditionally; below ``data/``, where a name stands for its bytes, what is there already stays."""
+    def info(self, path: str) -> BlobInfo | None:
+        """What a listing would say of the file now."""
+        with self._translated("looking for", path):
+            told = self._told(path)
+        return None if told is None else _info(path, told)
+
+    def put(self, path: str, body: bytes | bytearray) -> None:
+        """Write unconditionally; below ``data/``, where a name stands for its bytes, what is there is only renewed."""
         with self._translated("writing", path):
             if not path.startswith(_IMMUTABLE):
                 with self._locked():
                     self._rename_over(path, body, durable=False)
-            elif not self._write_new(path, body) and self._place(path).stat().st_size != len(body):
-                with self._locked():  # what a power cut has left of it
-                    self._rename_over(path, body, durable=False)
+            elif not self._write_new(path, body):
+                self._renew(path, body)
 
     def create(self, path: str, body: bytes) -> str:
         """Write if absent."""
@@ -107,6 +116,18 @@ class DirectoryBlobStore:
                 while (place := place.parent) != self._root:
                     place.rmdir()
 
+    def delete_old(self, path: str, before: datetime) -> bool:
+        """Remove the file if it was last written before `before`; the lock keeps it from being renewed meanwhile."""
+        with self._translated("deleting", path):
+            if self._told(path) is None:
+                return False
+            with self._locked():
+                told = self._told(path)
+                if told is None or told.st_mtime >= before.timestamp():
+                    return False
+                self.delete(path)
+                return True
+
     def list(self, prefix: str) -> Iterator[BlobInfo]:
         """All files whose path starts with `prefix`, in path order."""
         with self._translated("listing", prefix):
@@ -128,8 +149,28 @@ class DirectoryBlobStore:
                     yield from self._below(path, prefix)
             elif path.startswith(prefix) and is_plain(path) and not found[path].name.startswith(OWN_PREFIX):
                 with suppress(FileNotFoundError):
-                    told = found[path].stat()
-                    yield BlobInfo(path, told.st_size, datetime.fromtimestamp(told.st_mtime, UTC))
+                    yield _info(path, found[path].stat())
+
+    def _told(self, path: str) -> os.stat_result | None:
+        """What the file system says of a file; None if there is none."""
+        try:
+            told = self._place(path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            self._check_root()
+            return None
+        return told if stat.S_ISREG(told.st_mode) else None
+
+    def _renew(self, path: str, body: bytes | bytearray) -> None:
+        """Let an object that is there already count as written now; what a power cut has left of one is replaced."""
+        told = self._told(path)
+        if told is not None and told.st_size == len(body) and time.time() - told.st_mtime < _FRESH_S:
+            return
+        with self._locked():
+            told = self._told(path)
+            if told is None or told.st_size != len(body):
+                self._rename_over(path, body, durable=False)
+            else:
+                os.utime(self._place(path))
 
     def _read(self, path: str) -> bytes | None:
         try:
@@ -138,19 +179,20 @@ class DirectoryBlobStore:
             self._check_root()
             return None
 
-    def _write_new(self, path: str, body: bytes) -> bool:
+    def _write_new(self, path: str, body: bytes | bytearray) -> bool:
         """Make the file as a whole; False if it is there already."""
-        place = self._place(path)
+        place = f"{self._top}/{checked(path)}"
+        folder = place.rpartition("/")[0]
         for _ in range(_ATTEMPTS):
             try:
-                return self._make_whole(place, body)
+                return self._make_whole(folder, place, body)
             except FileNotFoundError:  # the folder is not there yet, or a deletion has just removed it
-                place.parent.mkdir(parents=True, exist_ok=True)
+                Path(folder).mkdir(parents=True, exist_ok=True)
         return self._make_beside(place, body)  # there is no /proc through which to name a file
 
-    def _make_whole(self, place: Path, body: bytes) -> bool:
+    def _make_whole(self, folder: str, place: str, body: bytes | bytearray) -> bool:
         try:
-            unnamed = os.open(place.parent, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, _MODE)
+            unnamed = os.open(folder, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, _MODE)
         except OSError as error:
             if error.errno not in _NO_UNNAMED_FILES:
                 raise
@@ -165,13 +207,13 @@ class DirectoryBlobStore:
             os.close(unnamed)
         return True
 
-    def _make_beside(self, place: Path, body: bytes) -> bool:
+    def _make_beside(self, place: str, body: bytes | bytearray) -> bool:
         """The same for a file system without unnamed files, where a killed process may leave a file beside."""
         beside = self._root / (OWN_PREFIX + uuid4().hex)
         named = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
         try:
             _write_all(named, body)
-            place.hardlink_to(beside)
+            os.link(beside, place)
         except FileExistsError:
             return False
         finally:
@@ -179,7 +221,7 @@ class DirectoryBlobStore:
             beside.unlink()
         return True
 
-    def _rename_over(self, path: str, body: bytes, *, durable: bool) -> None:
+    def _rename_over(self, path: str, body: bytes | bytearray, *, durable: bool) -> None:
         """Write beside and rename; the caller holds the lock, so there is one new file at a time, and none stays."""
         new, place = self._root / _NEW, self._place(path)
         with new.open("wb") as file:
@@ -241,10 +283,14 @@ def _opened(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _write_all(descriptor: int, body: bytes) -> None:
+def _write_all(descriptor: int, body: bytes | bytearray) -> None:
     rest = memoryview(body)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def _info(path: str, told: os.stat_result) -> BlobInfo:
+    return BlobInfo(path, told.st_size, datetime.fromtimestamp(told.st_mtime, UTC))
 
 
 def _version(body: bytes) -> str:

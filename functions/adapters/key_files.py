@@ -9,6 +9,9 @@ FQRN.key          signs manifests                                      0400
 FQRN.crt          its certificate                                      0444
 FQRN.gw           ``plain_text ID SECRET`` for the repository gateway  0400
 ================  ===================================================  ====
+
+While the signing key is replaced, the new one and its certificate are called ``FQRN.key.next`` and ``FQRN.crt.next``;
+what they replaced stays as ``FQRN.key.old`` and ``FQRN.crt.old``.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +27,7 @@ from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
-from functions.cvmfs.certificate import make_certificate
+from functions.cvmfs.certificate import Certificate, make_certificate
 from functions.cvmfs.errors import SignatureError
 from functions.cvmfs.signing import KeySigner, load_private_key, new_key, public_pem
 from functions.errors import KeyFilesRefused
@@ -67,6 +71,14 @@ class FileSigner:
         return _loaded(self._folder / f"{self._fqrn}.masterkey", lambda pem: KeySigner(pem, pem))
 
 
+@dataclass(frozen=True, slots=True)
+class KeyReplacement:
+    """A certificate that is to follow the present one, and the signer with its key, without a master key."""
+
+    certificate: Certificate
+    signer: KeySigner
+
+
 class KeyFiles:
     """The keys in a folder, which is made when they are. Raises KeyFilesRefused."""
 
@@ -88,6 +100,47 @@ class KeyFiles:
         gateway_line = f"plain_text keygw{fqrn.partition('.')[0]} {secrets.token_hex(32)}\n"
         self._ensure(fqrn, "gw", _SECRET, gateway_line.encode)
         return PublicKeys(public.decode("ascii"), certificate.decode("ascii"))
+
+    def public_keys(self, fqrn: str) -> PublicKeys:
+        """What is there already: the public master key and the certificate."""
+        public, certificate = (_read(self._folder / f"{fqrn}.{suffix}") for suffix in ("pub", "crt"))
+        try:
+            return PublicKeys(public.decode("ascii"), certificate.decode("ascii"))
+        except UnicodeDecodeError as err:
+            raise KeyFilesRefused(f"{self._folder}: the keys of {fqrn} are not in PEM form.") from err
+
+    def draft_replacement(self, fqrn: str, *, same_key: bool, now: datetime) -> KeyReplacement:
+        """A certificate to follow the present one, for a new signing key or for the `same_key`.
+
+        It is kept beside the present one until `adopt_replacement`, so a replacement that broke off goes on with it.
+        """
+        key, certificate = self._folder / f"{fqrn}.key.next", self._folder / f"{fqrn}.crt.next"
+        if not same_key and not certificate.exists():
+            self._ensure(fqrn, "key.next", _SECRET, lambda: new_key().private_pem)
+        signing = _loaded(key if key.exists() else self._folder / f"{fqrn}.key", KeySigner)
+        private = _loaded(key if key.exists() else self._folder / f"{fqrn}.key", load_private_key)
+        pem = self._ensure(
+            fqrn, "crt.next", _PUBLIC, lambda: make_certificate(fqrn, private, now=now, serial=secrets.randbits(63) + 1)
+        )
+        try:
+            parsed = Certificate.from_pem(pem)
+        except SignatureError as err:
+            raise KeyFilesRefused(f"{certificate}: {err}.") from err
+        if parsed.public_key != signing.signing_public_key:
+            raise KeyFilesRefused(f"{certificate} is not the certificate of the signing key beside it.")
+        return KeyReplacement(parsed, signing)
+
+    def adopt_replacement(self, fqrn: str) -> None:
+        """Make the drafted key and certificate the present ones; repeating is fine."""
+        for suffix in ("key", "crt"):
+            present, following = (self._folder / f"{fqrn}.{suffix}{part}" for part in ("", ".next"))
+            try:
+                if following.exists():
+                    if present.exists():
+                        present.replace(self._folder / f"{fqrn}.{suffix}.old")
+                    following.replace(present)
+            except OSError as err:
+                raise _refused(present, err) from err
 
     def signer(self, fqrn: str) -> FileSigner:
         """The signer of this repository; its files are read when they are first needed."""

@@ -62,7 +62,13 @@ class MemoryBlobStore:
         self._check()
         return checked(path) in self._files
 
-    def put(self, path: str, body: bytes) -> None:
+    def info(self, path: str) -> BlobInfo | None:
+        """What a listing would say of the file now."""
+        self._check()
+        stored = self._files.get(checked(path))
+        return None if stored is None else BlobInfo(path, len(stored[0].body), stored[1])
+
+    def put(self, path: str, body: bytes | bytearray) -> None:
         """Write unconditionally."""
         self._check()
         with self._lock:
@@ -91,6 +97,16 @@ class MemoryBlobStore:
         with self._lock:
             self._files.pop(checked(path), None)
 
+    def delete_old(self, path: str, before: datetime) -> bool:
+        """Remove the file if it was last written before `before`."""
+        self._check()
+        with self._lock:
+            stored = self._files.get(checked(path))
+            if stored is None or stored[1] >= before:
+                return False
+            del self._files[path]
+            return True
+
     def list(self, prefix: str) -> Iterator[BlobInfo]:
         """All files whose path starts with `prefix`, in path order."""
         self._check()
@@ -102,7 +118,7 @@ class MemoryBlobStore:
         if not self.available:
             raise StoreUnavailable("the store in memory is switched off")
 
-    def _write(self, path: str, body: bytes) -> str:
+    def _write(self, path: str, body: bytes | bytearray) -> str:
         version = str(next(self._versions))
         self._files[checked(path)] = (Blob(bytes(body), version), self._clock())
         return version

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from functions.errors import Permanent
+
+_SEGMENT = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f\ud800-\udfff]+"
+_PLAIN = re.compile(f"{_SEGMENT}(?:/{_SEGMENT})*")
 
 
 def is_plain(path: str) -> bool:
@@ -11,11 +16,7 @@ def is_plain(path: str) -> bool:
     Only such paths mean the same thing to S3, to a folder and to a URL, and only such paths survive obstore, which
     drops a slash at either end and refuses the rest (``object_store: Path::parse``).
     """
-    return (
-        all(segment not in {"", ".", ".."} for segment in path.split("/"))
-        and not any(character < " " or character == "\x7f" for character in path)
-        and not any("\ud800" <= character <= "\udfff" for character in path)
-    )
+    return _PLAIN.fullmatch(path) is not None
 
 
 def checked(path: str) -> str:

@@ -92,7 +92,7 @@ class S3BlobStore:
             raise self._failed("looking for", path, error) from error
         return BlobInfo(path, told["size"], told["last_modified"])
 
-    def put(self, path: str, body: bytes) -> None:
+    def put(self, path: str, body: bytes | bytearray) -> None:
         """Write unconditionally."""
         try:
             obstore.put(self._store, self._key(path), body, attributes=dict(headers_of(path)), use_multipart=False)

@@ -32,15 +32,24 @@ _UNRESERVED = "-_.~"
 
 
 def signed_headers(
-    connection: S3Connection, method: str, path: str, query: str, host: str, *, now: datetime
+    connection: S3Connection,
+    method: str,
+    path: str,
+    query: str,
+    host: str,
+    *,
+    now: datetime,
+    more: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The headers that authenticate a request without a body (AWS Signature Version 4).
 
-    `path` and `query` are percent-encoded already, the query sorted by name.
+    `path` and `query` are percent-encoded already, the query sorted by name. `more` are the request's own headers that
+    begin with ``x-amz-``, in lower case: all of these must be signed.
     """
     stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     scope = f"{stamp[:8]}/{connection.region}/s3/aws4_request"
-    headers = {"host": host, "x-amz-content-sha256": _EMPTY_SHA256, "x-amz-date": stamp}
+    headers = {"host": host, "x-amz-content-sha256": _EMPTY_SHA256, "x-amz-date": stamp, **(more or {})}
+    headers = dict(sorted(headers.items()))
     names = ";".join(headers)
     canonical = "\n".join(
         [method, path, query, *(f"{name}:{value}" for name, value in headers.items()), "", names, _EMPTY_SHA256]
@@ -99,7 +108,8 @@ class SignedRequests:
         target = self._base + quote(path.encode("utf-8", "surrogateescape"), safe="/" + _UNRESERVED)
         pairs = sorted((_quoted(name), _quoted(value)) for name, value in (query or {}).items())
         text = "&".join(f"{name}={value}" for name, value in pairs)
-        signed = signed_headers(self._connection, method, target, text, self._host, now=datetime.now(UTC))
+        own = {name: value for name, value in (headers or {}).items() if name.startswith("x-amz-")}
+        signed = signed_headers(self._connection, method, target, text, self._host, now=datetime.now(UTC), more=own)
         try:
             response = self._pool.request(
                 method,

@@ -23,18 +23,26 @@ catalog_entries    CatalogEntries, NestedReference: reading a catalog
 catalog_edits      CatalogEdits, CountersOf: putting and removing entries
 catalog            Catalog, AUTO_MARKER_NAME: the class to use, with nested catalogs, split and merge
 catalog_cache      CatalogCache: open catalogs by digest
+tree_view          TreeView: the catalogs below one root catalog
+changed_rows       changed_rows: which rows of two versions of a catalog differ
+difference         TreeComparison, Difference, CatalogDifference, Aspect: what differs between two trees
+references         object_prefixes, object_addresses, nested_digests: what a catalog refers to
 certificate        Certificate, make_certificate
 signing            Signer, KeySigner, new_key, split_signed, verify_manifest_signature, verify_whitelist_signature
 manifest           Manifest, SignedManifest: .cvmfspublished
 whitelist          Whitelist, SignedWhitelist: .cvmfswhitelist
-history            History, Tag, Branch: the tag database
+history_database   Tag, Branch, read_history, write_history: the rows of the tag database
+history            History: the tags of a repository and their rules
 reflog             Reflog, Reference, RefType: .cvmfsreflog
 metainfo           make_metainfo: who runs a repository
 reader             Repository, Snapshot, Fetch: a repository as a verifying client sees it
+revisions          Revision, find_revision: a revision by tag, number or root hash
 findings           Finding, Severity: what a check finds
 catalog_check      check_catalog: one catalog
 tree_check         TreeCheck, Counts: catalogs below a root, and the objects they refer to
-checker            check_repository, Report: a whole repository
+tag_check          TagCheck: the tags
+checker            check_repository, Scope, Report: a whole repository
+scrub              scrub, Scrubbed: all stored objects, referred to or not
 =================  ==================================================================================================
 
 Paths and names are `str` with undecodable bytes as surrogates; the root is the empty string. A Digest is a hash

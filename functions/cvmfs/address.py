@@ -21,7 +21,7 @@ DIGEST_SIZE = 20
 class Hasher(Protocol):
     """A running hash that takes bytes and yields 20 digest bytes."""
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | bytearray, /) -> None:
         """Take more bytes."""
 
     def digest(self) -> bytes:
@@ -34,7 +34,7 @@ class _Shake128:
     def __init__(self, data: bytes = b"") -> None:
         self._state = hashlib.shake_128(data)
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | bytearray, /) -> None:
         self._state.update(data)
 
     def digest(self) -> bytes:
@@ -77,7 +77,7 @@ class HashAlgorithm(Enum):
             case HashAlgorithm.SHAKE128:
                 return _Shake128()
 
-    def digest(self, data: bytes) -> Digest:
+    def digest(self, data: bytes | bytearray) -> Digest:
         """The digest of `data`."""
         state = self.hasher()
         state.update(data)

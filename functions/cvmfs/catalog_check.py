@@ -153,7 +153,7 @@ class _CatalogCheck:
             return None
         for problem in _problems(entry, row):
             self._error(path, problem)
-        flags = row[6] | EntryFlag.SPECIAL if entry.is_special and "special" in self._catalog.uncounted else row[6]
+        flags = row[6]
         chunkless = flags & EntryFlag.CHUNKED and not entry.chunks
         if flags != entry.flags and not chunkless:
             self.findings.append(warning(path, f"flags are {flags:#x}, its mode and content say {entry.flags:#x}"))

@@ -51,6 +51,13 @@ class CatalogDatabase:
         if hasattr(self, "_db"):
             self._db.close()
 
+    def image(self) -> bytes:
+        """The bytes of the database as it is open now, in the fresh layout; to_bytes is for storing it."""
+        try:
+            return self._db.serialize()
+        except DATABASE_ERRORS as err:
+            raise self._damaged(err) from err
+
     # Counters
 
     @property

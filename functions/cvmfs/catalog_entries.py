@@ -8,7 +8,7 @@ from typing import Any
 
 from functions.cvmfs.address import Digest
 from functions.cvmfs.catalog_database import CatalogDatabase
-from functions.cvmfs.entry import Entry, EntryFlag, encode_text, parent_path, path_hash
+from functions.cvmfs.entry import Entry, EntryFlag, encode_text, path_hash
 from functions.cvmfs.errors import AddressError, CatalogError
 from functions.cvmfs.rows import SELECT_ENTRY, check_name, entry_of
 from functions.cvmfs.schema import OpenDatabase
@@ -81,10 +81,13 @@ class CatalogEntries(CatalogDatabase):
     def nested_covering(self, path: str) -> NestedReference | None:
         """The reference whose mount point is `path` or a directory above it."""
         references = self._references()
-        while len(path) > len(self._path):
-            if path in references:
-                return references[path]
-            path = parent_path(path)
+        end = len(self._path) if references else len(path)
+        # Downwards: the nearest one is what a walk through many catalogs meets at every step.
+        while end < len(path):
+            slash = path.find("/", end + 1)
+            end = len(path) if slash < 0 else slash
+            if path[:end] in references:
+                return references[path[:end]]
         return None
 
     def bind_mounts(self) -> dict[str, NestedReference]:

@@ -6,7 +6,6 @@ Source: ``swissknife_check.cc``, ``swissknife_scrub.cc``, ``manifest_fetch.cc: D
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -18,18 +17,15 @@ from functions.cvmfs.certificate import Certificate
 from functions.cvmfs.compression import STOCK, compress
 from functions.cvmfs.errors import FormatError
 from functions.cvmfs.findings import Finding, Severity, error, warning
-from functions.cvmfs.history import TRUNK, History, Tag
 from functions.cvmfs.manifest import Manifest, SignedManifest
 from functions.cvmfs.reader import MANIFEST_PATH, REFLOG_PATH, WHITELIST_PATH, Fetch, fetch_file, fetch_object
 from functions.cvmfs.reflog import Reflog, RefType
 from functions.cvmfs.signing import FILE_LIMIT
+from functions.cvmfs.tag_check import TagCheck
 from functions.cvmfs.tree_check import CheckedCatalog, Counts, TreeCheck
 from functions.cvmfs.whitelist import SignedWhitelist
 
-__all__ = ["Counts", "Finding", "Report", "Severity", "check_repository"]
-
-
-_BRANCH_NAME = re.compile(r"[A-Za-z0-9_.@/-]*")  # sanitizer.h: BranchSanitizer; the default branch has no name
+__all__ = ["Counts", "Finding", "Report", "Scope", "Severity", "check_repository"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +41,22 @@ class Report:
         return all(finding.severity is not Severity.ERROR for finding in self.findings)
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """How much of a repository is checked; the files in its root folder always are.
+
+    `tag` is the tree to look at instead of the newest one, `subtree` the path of the nested catalog to begin at.
+    Objects are read, hashed and inflated with `data`, left out without `objects`, and else only asked for. `all_tags`
+    adds the trees of all tags.
+    """
+
+    tag: str | None = None
+    subtree: str = ""
+    objects: bool = True
+    data: bool = False
+    all_tags: bool = False
+
+
 def check_repository(
     fetch: Fetch,
     *,
@@ -54,17 +66,21 @@ def check_repository(
     now: datetime,
     data: bool = False,
     all_tags: bool = False,
+    scope: Scope | None = None,
     progress: Callable[[Counts], None] | None = None,
     executor: Executor | None = None,
 ) -> Report:
     """Check the repository behind `fetch` as of `now` (aware); damage of any kind becomes a finding, never an error.
 
-    `public_keys` are master keys in PEM form; None leaves out who signed, not whether signatures fit. `data` also
-    hashes and inflates every object. `all_tags` checks the trees of all tags, not only the newest one. `progress` is
-    called now and then with what has been done so far. Only errors of `fetch` and `exists` themselves are passed on.
+    `public_keys` are master keys in PEM form; None leaves out who signed, not whether signatures fit. `data` and
+    `all_tags` are those of a Scope, which can be given as a whole. `progress` is called now and then with what has been
+    done so far. Only errors of `fetch` and `exists` themselves are passed on.
     """
-    tree = TreeCheck(fetch, exists, data, executor, progress or (lambda _counts: None))
-    _RepositoryCheck(fetch, exists, tree).run(public_keys, fqrn, now, all_tags=all_tags)
+    scope = scope or Scope(data=data, all_tags=all_tags)
+    tree = TreeCheck(
+        fetch, exists, scope.data, executor, progress or (lambda _counts: None), scope.objects or scope.data
+    )
+    _RepositoryCheck(fetch, exists, tree).run(public_keys, fqrn, now, scope)
     return Report(tuple(tree.findings), tree.counts)
 
 
@@ -77,9 +93,7 @@ class _RepositoryCheck:
         self._tree = tree
         self._findings = tree.findings
 
-    def run(
-        self, public_keys: Sequence[bytes | str] | None, fqrn: str | None, now: datetime, *, all_tags: bool
-    ) -> None:
+    def run(self, public_keys: Sequence[bytes | str] | None, fqrn: str | None, now: datetime, scope: Scope) -> None:
         try:
             signed = SignedManifest.from_bytes(fetch_file(self._fetch, MANIFEST_PATH))
             manifest = signed.unverified
@@ -96,10 +110,9 @@ class _RepositoryCheck:
                 self._error(MANIFEST_PATH, err)
         self._check_whitelist(manifest, certificate, public_keys, now)
         self._check_metainfo(manifest)
-        root = self._tree.check(manifest.root)
-        if root is not None:
-            self._check_root(manifest, root)
-        self._check_history(manifest, all_tags=all_tags)
+        tags = TagCheck(self._fetch, self._exists, self._tree, manifest)
+        self._check_tree(manifest, tags, scope)
+        tags.check(all_tags=scope.all_tags)
         self._check_reflog(manifest)
         self._check_alternative_paths(manifest)
 
@@ -164,6 +177,14 @@ class _RepositoryCheck:
             self._error(address.path, "not compressed by zlib at level 6, so every replica of it will be broken")
         return content
 
+    def _check_tree(self, manifest: Manifest, tags: TagCheck, scope: Scope) -> None:
+        if scope.tag is not None:
+            tags.check_tree(scope.tag, scope.subtree)
+            return
+        root = self._tree.check(manifest.root, scope.subtree)
+        if root is not None and not scope.subtree:
+            self._check_root(manifest, root)
+
     def _check_root(self, manifest: Manifest, root: CheckedCatalog) -> None:
         if root.revision != manifest.revision:
             self._error(MANIFEST_PATH, f"field S is {manifest.revision}, the root catalog has revision {root.revision}")
@@ -177,45 +198,6 @@ class _RepositoryCheck:
         ttl = DEFAULT_TTL if root.ttl is None else root.ttl
         if ttl != manifest.ttl:
             self._warn(MANIFEST_PATH, f"field D is {manifest.ttl}, but clients obey the root catalog's TTL {ttl}")
-
-    def _check_history(self, manifest: Manifest, *, all_tags: bool) -> None:
-        if manifest.history is None:
-            return
-        address = Address(manifest.history, Kind.HISTORY)
-        try:
-            history = History.from_bytes(fetch_object(self._fetch, address))
-        except FormatError as err:
-            self._error(address.path, err)
-            return
-        if history.fqrn != manifest.fqrn:
-            self._error(address.path, f"the tag database belongs to {history.fqrn!r}")
-        for problem in history.check():
-            self._error(address.path, problem)
-        for branch in history.branches():
-            if not _BRANCH_NAME.fullmatch(branch.name):
-                self._error(address.path, f"{branch.name!r} is not the name of a branch")
-        trunk = history.tag(TRUNK)
-        if trunk is None:
-            self._warn(address.path, f"there is no tag {TRUNK!r}")
-        elif (trunk.root, trunk.revision) != (manifest.root, manifest.revision):
-            self._error(address.path, f"{TRUNK!r} is on revision {trunk.revision}, not on the published one")
-        for tag in history.tags():
-            self._check_tag(address.path, tag, with_tree=all_tags)
-
-    def _check_tag(self, where: str, tag: Tag, *, with_tree: bool) -> None:
-        if not with_tree:
-            if not self._exists(Address(tag.root, Kind.CATALOG).path):
-                self._error(where, f"tag {tag.name!r}: its root catalog {tag.root} does not exist")
-            return
-        root = self._tree.check(tag.root)
-        if root is None:
-            self._error(where, f"tag {tag.name!r}: its root catalog {tag.root} cannot be opened")
-        elif root.revision != tag.revision or tag.size not in {0, root.size}:
-            self._error(
-                where,
-                f"tag {tag.name!r}: revision {tag.revision}, {tag.size} bytes; "
-                f"its root catalog has revision {root.revision}, {root.size} bytes",
-            )
 
     def _check_reflog(self, manifest: Manifest) -> None:
         blob = self._fetch(REFLOG_PATH)

@@ -44,12 +44,13 @@ class Codec:
     library: Literal["libdeflate", "zlib"] = "libdeflate"
     level: int = 6
 
-    def deflate(self, data: bytes | memoryview) -> bytes:
-        """One zlib stream of `data`."""
+    def deflate(self, data: bytes | memoryview) -> bytes | bytearray:
+        """One zlib stream of `data`; nobody else holds it."""
         # libdeflate writes another stream for no content at all; every marker file in the world has zlib's.
         if self.library == "zlib" or not data:
             return zlib.compress(data, self.level)
-        return bytes(deflate.zlib_compress(data, self.level))
+        stream: bytearray = deflate.zlib_compress(data, self.level)  # not copied: the stream of a chunk has megabytes
+        return stream
 
 
 FAST = Codec()
@@ -59,7 +60,9 @@ STOCK = Codec("zlib", 6)
 """What the official tools write, bit by bit."""
 
 
-def compress(data: bytes | memoryview, compression: Compression = Compression.ZLIB, codec: Codec = FAST) -> bytes:
+def compress(
+    data: bytes | memoryview, compression: Compression = Compression.ZLIB, codec: Codec = FAST
+) -> bytes | bytearray:
     """The stored form of `data`."""
     return codec.deflate(data) if compression is Compression.ZLIB else bytes(data)
 

@@ -198,25 +198,36 @@ class Entry:
         return flags | self.compression.flag_bits
 
 
-XATTR_VERSION = 1
+_SMALL_XATTRS = struct.Struct("<BB")
+_LARGE_XATTRS = struct.Struct("<BH")
+_XATTR_LENGTHS = {1: _SMALL_XATTRS, 2: _LARGE_XATTRS}
+"""By version of the blob, the lengths of a name and its value; releases since 2.14 write version 2 where it is needed
+(``xattr.cc: XattrEntrySerializer``), and older ones show no attributes then."""
+
 _XATTR_LIMIT = 255
-"""Names, values and their number fill one byte each; the official code's 256 wraps to 0 (``xattr.cc``)."""
+"""Names and their number fill one byte each; the official code's 256 wraps to 0 (``xattr.cc``)."""
+
+_XATTR_VALUE_LIMIT = 2**16 - 1
 
 
 def pack_xattrs(xattrs: Mapping[str, bytes]) -> bytes | None:
-    """The ``xattr`` column: None where there are no attributes, since a blob means "has some"."""
+    """The ``xattr`` column: None where there are no attributes, since a blob means "has some".
+
+    Values above 255 bytes make it one that only newer clients read.
+    """
     if not xattrs:
         return None
     if len(xattrs) > _XATTR_LIMIT:
         raise EntryError(f"{len(xattrs)} extended attributes, at most {_XATTR_LIMIT} fit")
-    parts = [bytes((XATTR_VERSION, len(xattrs)))]
+    version = 1 if all(len(value) <= _XATTR_LIMIT for value in xattrs.values()) else 2
+    parts = [bytes((version, len(xattrs)))]
     for key, value in sorted((encode_text(key), value) for key, value in xattrs.items()):
-        if not 1 <= len(key) <= _XATTR_LIMIT or b"\0" in key or len(value) > _XATTR_LIMIT:
+        if not 1 <= len(key) <= _XATTR_LIMIT or b"\0" in key or len(value) > _XATTR_VALUE_LIMIT:
             raise EntryError(
                 f"extended attribute {key!r} has {len(value)} bytes; names need 1 to {_XATTR_LIMIT} bytes without NUL, "
-                f"values at most {_XATTR_LIMIT}"
+                f"values at most {_XATTR_VALUE_LIMIT}"
             )
-        parts += (bytes((len(key), len(value))), key, value)
+        parts += (_XATTR_LENGTHS[version].pack(len(key), len(value)), key, value)
     return b"".join(parts)
 
 
@@ -224,20 +235,20 @@ def unpack_xattrs(blob: bytes | None) -> dict[str, bytes]:
     """The attributes in an ``xattr`` column; bytes after the last one are ignored, as every reader does."""
     if blob is None:
         return {}
-    if len(blob) < 2 or blob[0] != XATTR_VERSION:
-        raise EntryError(f"xattr blob of {len(blob)} bytes does not begin with version {XATTR_VERSION}")
+    if len(blob) < 2 or blob[0] not in _XATTR_LENGTHS:
+        raise EntryError(f"xattr blob of {len(blob)} bytes begins with no known version: {blob[:1].hex()}")
+    lengths = _XATTR_LENGTHS[blob[0]]
     xattrs: dict[str, bytes] = {}
     position = 2
     for _ in range(blob[1]):
-        lengths = blob[position : position + 2]
-        if len(lengths) < 2 or lengths[0] == 0:
+        key_start = position + lengths.size
+        key_size, value_size = lengths.unpack_from(blob, position) if key_start <= len(blob) else (0, 0)
+        if not key_size:
             raise EntryError("xattr blob is truncated or has an empty name")
-        key_end = position + 2 + lengths[0]
-        value_end = key_end + lengths[1]
-        if value_end > len(blob):
+        position = key_start + key_size + value_size
+        if position > len(blob):
             raise EntryError("xattr blob is truncated")
-        xattrs[decode_text(blob[position + 2 : key_end])] = blob[key_end:value_end]
-        position = value_end
+        xattrs[decode_text(blob[key_start : key_start + key_size])] = blob[key_start + key_size : position]
     return xattrs
 
 

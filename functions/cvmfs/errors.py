@@ -11,7 +11,11 @@
     ├── WhitelistError        .cvmfswhitelist is malformed
     │   └── WhitelistExpired  it is past its expiry hour
     ├── SignatureError        a signature, fingerprint or repository name does not match
-    ├── HistoryError          the tag database is malformed, or a tag rule is broken
+    ├── HistoryError          the tag database is malformed
+    │   ├── RevisionMissing   a revision was never there, or is not any more
+    │   └── TagError          a tag cannot be entered, moved, removed or gone back to as asked
+    │       ├── TagExists     its name is taken
+    │       └── TagMissing    there is none of this name
     ├── ReflogError           the reflog is malformed or belongs to another repository
     ├── HashMismatch          stored bytes do not have the hash they are named by
     └── ObjectMissing         an object that something refers to is not there
@@ -55,7 +59,23 @@ class SignatureError(FormatError):
 
 
 class HistoryError(FormatError):
-    """A tag database is malformed, or a tag rule is broken."""
+    """A tag database is malformed, or an edit would make it so."""
+
+
+class RevisionMissing(HistoryError):
+    """There is no such revision, or it has been collected: nothing is wrong with the database."""
+
+
+class TagError(HistoryError):
+    """A tag rule is broken by what was asked for: nothing is wrong with the database."""
+
+
+class TagExists(TagError):
+    """The name of a tag is taken."""
+
+
+class TagMissing(TagError):
+    """There is no tag of this name."""
 
 
 class ReflogError(FormatError):

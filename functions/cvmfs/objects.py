@@ -16,7 +16,7 @@ class StoredObject:
     """One object ready to be stored: its address, its stored bytes, and the size of its content in bytes."""
 
     address: Address
-    body: bytes
+    body: bytes | bytearray
     size: int
 
 

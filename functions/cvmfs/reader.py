@@ -15,11 +15,12 @@ from functions.cvmfs.catalog_cache import CatalogCache
 from functions.cvmfs.certificate import Certificate
 from functions.cvmfs.compression import Compression
 from functions.cvmfs.entry import Chunk, Entry
-from functions.cvmfs.errors import CatalogError, EntryError, HistoryError, ObjectMissing, SignatureError
+from functions.cvmfs.errors import EntryError, HistoryError, ObjectMissing, SignatureError
 from functions.cvmfs.history import History, Tag
 from functions.cvmfs.manifest import Manifest, SignedManifest
 from functions.cvmfs.objects import unpack
 from functions.cvmfs.signing import FILE_LIMIT
+from functions.cvmfs.tree_view import TreeView
 from functions.cvmfs.whitelist import SignedWhitelist, Whitelist
 
 Fetch = Callable[[str], bytes | None]
@@ -139,24 +140,42 @@ class Snapshot:
     fetch: Fetch = field(repr=False)
     cache: CatalogCache = field(repr=False)
 
+    @property
+    def view(self) -> TreeView:
+        """The catalogs of this tree."""
+        return TreeView(self.root, self._read_catalog, self.cache)
+
     def lookup(self, path: str) -> Entry | None:
         """The entry at `path`, or None."""
-        return self._catalog_of(path).lookup(path)
+        return self.view.lookup(path)
 
     def listing(self, path: str) -> list[tuple[str, Entry]]:
         """Names and entries in the directory at `path`, in byte order; nothing if it is none."""
-        return self._catalog_of(path).listing(path)
+        return self.view.listing(path)
 
     def walk(self, top: str = "") -> Iterator[tuple[str, Entry]]:
         """Every path and entry at and below `top`, parents before children; opens the catalogs on its way."""
-        yield from self._walk(self._catalog_of(top), top)
+        view = self.view
+        catalog = view.catalog_of(top)
+        walks = [(catalog.nested(), catalog.walk(top))]
+        while walks:
+            nested, entries = walks[-1]
+            for path, entry in entries:
+                if path in nested:
+                    catalog = view.open(nested[path])
+                    walks.append((catalog.nested(), catalog.walk(path)))
+                    break
+                yield path, entry
+            else:
+                walks.pop()
 
     def catalogs(self) -> Iterator[tuple[str, Digest, Catalog]]:
         """Every catalog with its mount path and digest, parents first; they are shared through the cache: read only."""
+        view = self.view
         pending = [NestedReference("", self.root, 0)]
         while pending:
             reference = pending.pop()
-            catalog = self._open(reference)
+            catalog = view.open(reference)
             yield reference.path, reference.digest, catalog
             pending += reversed(catalog.nested().values())
 
@@ -178,26 +197,6 @@ class Snapshot:
             if len(content) != chunk.size:
                 raise EntryError(f"{path}: object {chunk.digest} has {len(content)} bytes, expected {chunk.size}")
             yield content
-
-    def _walk(self, catalog: Catalog, top: str) -> Iterator[tuple[str, Entry]]:
-        nested = catalog.nested()
-        for path, entry in catalog.walk(top):
-            if path in nested:
-                yield from self._walk(self._open(nested[path]), path)
-            else:
-                yield path, entry
-
-    def _catalog_of(self, path: str) -> Catalog:
-        catalog = self._open(NestedReference("", self.root, 0))
-        while (reference := catalog.nested_covering(path)) is not None:
-            catalog = self._open(reference)
-        return catalog
-
-    def _open(self, reference: NestedReference) -> Catalog:
-        catalog = self.cache.open(reference.digest, self._read_catalog)
-        if catalog.path != reference.path:
-            raise CatalogError(f"catalog {reference.digest} is for {catalog.path!r}, not for {reference.path!r}")
-        return catalog
 
     def _read_catalog(self, digest: Digest) -> bytes:
         return fetch_object(self.fetch, Address(digest, Kind.CATALOG))

@@ -178,7 +178,7 @@ def _opened(db: sqlite3.Connection) -> OpenDatabase:
         if not isinstance(counters.get(name), int):
             raise CatalogError(f"the counter {name} is missing")
     if columns != COLUMNS or revision < SCHEMA_REVISION:
-        db = _rewritten(db, columns, with_sizes=revision >= 1, with_bind_mounts="bind_mountpoints" in tables)
+        db = _rewritten(db, columns, revision, with_bind_mounts="bind_mountpoints" in tables)
     self_counters = {name: counters[f"self_{name}"] for name in COUNTER_NAMES}
     if uncounted:
         counted = count_rows(db).as_mapping()
@@ -212,7 +212,7 @@ def _check_columns(db: sqlite3.Connection, revision: int) -> tuple[str, ...]:
 
 
 def _rewritten(
-    old: sqlite3.Connection, columns: tuple[str, ...], *, with_sizes: bool, with_bind_mounts: bool
+    old: sqlite3.Connection, columns: tuple[str, ...], revision: int, *, with_bind_mounts: bool
 ) -> sqlite3.Connection:
     """The same catalog in a freshly created database; closes the old one."""
     db = create_database()
@@ -220,11 +220,13 @@ def _rewritten(
     db.deserialize(old.serialize(), name="old")
     old.close()
     shared = ", ".join(name for name in COLUMNS if name in columns)
-    size = "size" if with_sizes else "0"
+    size = "size" if revision >= 1 else "0"
     db.execute("INSERT INTO properties SELECT * FROM old.properties WHERE key NOT IN ('schema', 'schema_revision')")
     db.execute(f"INSERT INTO catalog ({shared}) SELECT {shared} FROM old.catalog ORDER BY rowid")  # noqa: S608
     db.execute("INSERT INTO chunks SELECT md5path_1, md5path_2, offset, size, hash FROM old.chunks")
     db.execute(f"INSERT INTO nested_catalogs SELECT path, sha1, {size} FROM old.nested_catalogs")  # noqa: S608
+    if revision < 5:
+        db.execute("UPDATE catalog SET flags = flags | 16 WHERE mode & 0xF000 NOT IN (0x4000, 0x8000, 0xA000)")
     if with_bind_mounts:
         db.execute("INSERT INTO bind_mountpoints SELECT path, sha1, size FROM old.bind_mountpoints")
     db.execute("DETACH old")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from functions.cvmfs.signing import Signer
 from functions.ports import BlobStore, BucketAdmin, Clock, EventBus, KeyStore, ObjectSource
-from functions.publishing.archive import ArchiveLimits
+from functions.publishing.archive_rules import ArchiveLimits
 from functions.publishing.commit import Publisher
 from functions.publishing.content import Recipe
 from functions.publishing.head import ObjectCache
@@ -25,7 +25,7 @@ class Cloud:
     clock: Clock
     state: BlobStore
     repository_store: Callable[[str], BlobStore]
-    """The store of one repository, by its name."""
+    """The store of one repository, by its name; of what is above all of them, by an empty one."""
     source: ObjectSource
     buckets: BucketAdmin
     keys: KeyStore
@@ -49,6 +49,11 @@ class Cloud:
             clock=self.clock,
             codec=self.recipe.codec,
         )
+
+    @property
+    def server(self) -> BlobStore:
+        """What is above all repositories, at `repository_url`."""
+        return self.repository_store("")
 
     def url_of(self, fqrn: str) -> str:
         """Where worker nodes read a repository."""

@@ -11,6 +11,7 @@ from functions.handlers.cloud import Cloud, event_source
 from functions.publishing import creation
 from functions.publishing.naming import check_owner
 from functions.publishing.records import RepositoryRecord, keep_record
+from functions.publishing.server_info import enlist
 
 STEP = "create-repository"
 
@@ -58,6 +59,8 @@ def create_repository(event: CloudEvent, cloud: Cloud) -> None:
         reply_queue=stored.reply_queue,
     )
     cloud.bus.publish([created.to_cloudevent(source=event_source(STEP), time=now, traceparent=traceparent_of(event))])
+    # Last, since only monitoring reads it: a file that somebody broke keeps no repository from being announced.
+    enlist(cloud.server, stored.repository)
 
 
 def _connect_bucket(cloud: Cloud, record: RepositoryRecord) -> None:

@@ -85,8 +85,8 @@ def _look(record: Record, repository: RepositoryRecord, cloud: Cloud) -> ChangeR
         target = key_to_target(record.key, unpack_archives=repository.unpack_archives)
         if target.kind is TargetKind.ROOT:
             return None
-        uploads = Uploads(Objects(cloud.repository_store(repository.repository)), cloud.executor)
-        ingest = Ingest(cloud.recipe, uploads.put, cloud.archive_limits)
+        uploads = Uploads(Objects(cloud.repository_store(repository.repository), cloud.clock), cloud.executor)
+        ingest = Ingest(cloud.recipe, uploads.put, cloud.archive_limits, executor=cloud.executor)
         for _ in range(READ_ATTEMPTS):
             reader = cloud.source.open(record.bucket, record.key)
             if reader is None:

@@ -16,6 +16,7 @@ from functions.handlers.problems import tell
 from functions.ports import ChangeConsumer, Delivery
 from functions.publishing.application import Outcome, apply_records
 from functions.publishing.commit import Published
+from functions.publishing.dirtab import DIRTAB_PATH
 from functions.publishing.records import clear_problems
 from functions.publishing.selection import current_records, look_again
 from functions.publishing.tree import CatalogTree
@@ -105,10 +106,29 @@ class _Stay:
                 etag=clash.etag,
                 cloud=self._cloud,
             )
+        self._tell_of_dirtab(records, published)
         if published.changed or any(delivery.redelivered for delivery in batch):
             # A redelivered batch may be one whose revision was swapped in by a publisher that died before telling.
             self._announce(published, outcome)
         self._queue.ack(batch)
+
+    def _tell_of_dirtab(self, records: Sequence[ChangeRecord], published: Published) -> None:
+        """Tell the user what is wrong with a dirtab that was uploaded in this batch."""
+        uploaded = [record for record in records if record.path == DIRTAB_PATH]
+        for record in uploaded if published.dirtab.faults else ():
+            tell(
+                UploadRefused(
+                    f"{DIRTAB_PATH} is published but not applied: {'; '.join(published.dirtab.faults)}",
+                    code="dirtab",
+                    hint="Correct the lines and upload it again; until then no new nested catalogs are made by it.",
+                ),
+                step=STEP,
+                repository=self._fqrn,
+                bucket=record.bucket,
+                key=record.key,
+                etag=record.etag,
+                cloud=self._cloud,
+            )
 
     def _current(self, batch: Sequence[Delivery]) -> list[ChangeRecord]:
         records = []

@@ -17,13 +17,16 @@ from events.change import ChangeRecord, EntryRecord, TreeRecord
 from functions.cvmfs.address import Digest
 from functions.cvmfs.catalog import Counters, NestedReference
 from functions.cvmfs.compression import Compression
-from functions.cvmfs.entry import MARKER_NAME, Chunk, Entry, base_name, parent_path
+from functions.cvmfs.entry import AUTO_MARKER_NAME, MARKER_NAME, Chunk, Entry, base_name, parent_path
 from functions.publishing.keys import AREA
+from functions.publishing.marking import is_mount, mark
 from functions.publishing.tree import CatalogTree
 
 ETAG_ATTRIBUTE = "user.source.etag"
 NAME_ATTRIBUTE = "user.source.name"
 MODIFIED_ATTRIBUTE = "user.source.modified"
+
+_MARKERS = frozenset({MARKER_NAME, AUTO_MARKER_NAME})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,14 @@ def apply_records(tree: CatalogTree, records: Iterable[ChangeRecord], marker: En
     outcome = Outcome()
     # Removals first: a rename of a directory to a file of the same name is one batch.
     ordered = sorted(records, key=lambda record: (not record.removed, record.path, record.modified))
-    for record in ordered:
-        if record.removed:
-            _remove(tree, record, outcome)
-        else:
-            _enter(tree, record, outcome, marker)
+    removals = [record for record in ordered if record.removed]
+    for record in removals:
+        _remove(tree, record, outcome, marker)
+    # Each directory once, however many of its files went: to look whether it is empty means to list it.
+    for directory in sorted({parent_path(record.path) for record in removals}, key=_deepest_first):
+        _prune(tree, directory)
+    for record in ordered[len(removals) :]:
+        _enter(tree, record, outcome, marker)
     return outcome
 
 
@@ -110,36 +116,47 @@ def source_modified(entry: Entry) -> int:
     return int(entry.xattrs.get(MODIFIED_ATTRIBUTE, str(entry.mtime).encode()))
 
 
-def _remove(tree: CatalogTree, record: ChangeRecord, outcome: Outcome) -> None:
+def _remove(tree: CatalogTree, record: ChangeRecord, outcome: Outcome, marker: Entry) -> None:
     entry = tree.lookup(record.path)
     if entry is None or source_key(record.path, entry) != record.key:
         return
+    directory = parent_path(record.path)
     if _is_archive(entry):
         uploads = _uploads_below(tree, record.path)
         tree.remove(record.path)
         _put_back(tree, uploads)
-        _prune(tree, parent_path(record.path))
-    elif entry.is_directory and tree.listing(record.path):
+    elif entry.is_directory and not _is_vacant(tree, record.path):
         tree.put(record.path, replace(entry, xattrs={}))
+    elif base_name(record.path) == MARKER_NAME and is_mount(tree, directory):
+        _unmark(tree, directory, marker)
     else:
-        if base_name(record.path) == MARKER_NAME and _is_mount(tree, parent_path(record.path)):
-            tree.merge(parent_path(record.path))
-        if tree.lookup(record.path) is not None:
-            tree.remove(record.path)
-        _prune(tree, parent_path(record.path))
+        tree.remove(record.path)
     outcome.paths.append(record.path)
 
 
-def _is_mount(tree: CatalogTree, path: str) -> bool:
-    entry = tree.lookup(path)
-    return entry is not None and entry.is_nested_root
+def _unmark(tree: CatalogTree, directory: str, marker: Entry) -> None:
+    """End the nested catalog that an uploaded marker asked for; the tree of an archive has one all the same."""
+    root = tree.lookup(directory)
+    if root is not None and _is_archive(root):
+        tree.put(f"{directory}/{MARKER_NAME}", marker)
+    else:
+        tree.merge(directory)
+
+
+def _is_vacant(tree: CatalogTree, directory: str) -> bool:
+    """Whether a directory holds nothing, apart from markers that the publisher put there."""
+    return all(name in _MARKERS and ETAG_ATTRIBUTE not in entry.xattrs for name, entry in tree.listing(directory))
+
+
+def _deepest_first(path: str) -> tuple[int, str]:
+    return -path.count("/"), path
 
 
 def _prune(tree: CatalogTree, path: str) -> None:
     """Directories that hold nothing and are not objects of their own cease to exist."""
     while path:
         entry = tree.lookup(path)
-        if entry is None or ETAG_ATTRIBUTE in entry.xattrs or tree.listing(path):
+        if entry is None or ETAG_ATTRIBUTE in entry.xattrs or not _is_vacant(tree, path):
             return
         tree.remove(path)
         path = parent_path(path)
@@ -161,8 +178,8 @@ def _enter(tree: CatalogTree, record: ChangeRecord, outcome: Outcome, marker: En
         return
     if record.tree is None:
         tree.put(record.path, wanted)
-        if base_name(record.path) == MARKER_NAME and not _is_mount(tree, parent_path(record.path)):
-            tree.split(parent_path(record.path), auto=False, marker=marker)
+        if base_name(record.path) == MARKER_NAME:
+            mark(tree, parent_path(record.path), marker)
     else:
         _mount(tree, record, record.tree, wanted, outcome)
     outcome.paths.append(record.path)

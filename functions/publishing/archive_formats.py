@@ -2,169 +2,82 @@
 
 from __future__ import annotations
 
-import io
 import lzma
-import stat
+import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import IO, cast
-
-import zstandard
+from itertools import chain
 
 from functions.ports import ObjectReader
 from functions.publishing.archive import Unpacking
+from functions.publishing.decompression import decompressed, is_compressed
+from functions.publishing.tar_archive import unpack_tar
+from functions.publishing.zip_archive import is_zip, unpack_zip
 
-BLOCK_BYTES = 1 << 20
-
-_ENCRYPTED = 0x1
-_UNIX = 3
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
-    EOFError,
     zlib.error,
     lzma.LZMAError,
-    zstandard.ZstdError,
+    struct.error,
+    EOFError,
+    LookupError,
     NotImplementedError,
     OSError,
+    OverflowError,
+    RecursionError,
     ValueError,
 )
-"""What the unpackers raise for bytes that are not what they should be."""
+"""What the libraries raise for bytes that are not what they should be."""
 
 
 def unpack(reader: ObjectReader, unpacking: Unpacking) -> None:
-    """Unpack an archive of any kind, told by its name; raises UploadRefused."""
+    """Unpack an archive of any kind, told by its first bytes, or a zip by its name; raises UploadRefused."""
     with _refusals(unpacking):
         if unpacking.name.lower().endswith(".zip"):
-            _unpack_zip(reader, unpacking)
+            unpack_zip(reader, unpacking)
+            return
+        blocks = _counted(reader.blocks(), unpacking)
+        first = next(blocks, b"")
+        if is_zip(first) and unpacking.stored_size is None:
+            fault = "is a zip archive, which has its index at its end: give it as a file, not through a pipe"
+            raise unpacking.refused(fault, "archive-needs-a-file")
+        if is_zip(first):
+            unpack_zip(reader, unpacking)
         else:
-            _unpack_tar(reader.blocks(), unpacking)
+            _unpack_stream(first, blocks, unpacking)
 
 
-def _unpack_tar(blocks: Iterable[bytes], unpacking: Unpacking) -> None:
-    stream = cast("IO[bytes]", _BlockStream(blocks))
-    if unpacking.name.lower().endswith(".zst"):
-        stream = cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(stream))
-    with tarfile.open(fileobj=stream, mode="r|*", errorlevel=2) as tar:
-        for member in tar:
-            unpacking.expect(member.size)
-            mtime = int(member.mtime)
-            if member.isdir():
-                unpacking.add_directory(member.name, permissions=member.mode, mtime=mtime)
-            elif member.issym():
-                unpacking.add_link(member.name, member.linkname, mtime=mtime)
-            elif member.islnk():
-                unpacking.add_hard_link(member.name, member.linkname)
-            elif member.isreg():
-                content = tar.extractfile(member)
-                assert content is not None, "a regular member has content"
-                unpacking.add_file(member.name, _blocks(content.read), permissions=member.mode, mtime=mtime)
-            else:
-                raise unpacking.unsafe(member.name, "is a device, fifo or socket")
+def _unpack_stream(first: bytes, rest: Iterator[bytes], unpacking: Unpacking) -> None:
+    blocks = chain((first,), rest)
+    if not is_compressed(first):
+        unpack_tar(blocks, unpacking)
+        return
+    content = _unpacked(decompressed(blocks), unpacking)
+    unpack_tar(content, unpacking)
+    for _ in content:
+        pass  # what follows the archive's end is padding, but the checksum of all comes after it
 
 
-def _unpack_zip(reader: ObjectReader, unpacking: Unpacking) -> None:
-    with zipfile.ZipFile(io.BufferedReader(_RangedFile(reader), BLOCK_BYTES)) as archive:
-        for member in archive.infolist():
-            unpacking.expect(member.file_size)
-            if member.flag_bits & _ENCRYPTED:
-                raise unpacking.unsafe(member.filename, "is encrypted")
-            mode = member.external_attr >> 16 if member.create_system == _UNIX else 0
-            mtime = _zip_time(member)
-            if member.is_dir():
-                unpacking.add_directory(member.filename, permissions=stat.S_IMODE(mode) or 0o755, mtime=mtime)
-                continue
-            if stat.S_IFMT(mode) not in {0, stat.S_IFREG, stat.S_IFLNK}:
-                raise unpacking.unsafe(member.filename, "is a device, fifo or socket")
-            with archive.open(member) as content:
-                if stat.S_ISLNK(mode):
-                    target = content.read(BLOCK_BYTES).decode("utf-8", "surrogateescape")
-                    unpacking.add_link(member.filename, target, mtime=mtime)
-                else:
-                    permissions = stat.S_IMODE(mode) or 0o644
-                    unpacking.add_file(member.filename, _blocks(content.read), permissions=permissions, mtime=mtime)
+def _counted(blocks: Iterator[bytes], unpacking: Unpacking) -> Iterator[bytes]:
+    for block in blocks:
+        unpacking.arrived(len(block))
+        yield block
 
 
-def _zip_time(member: zipfile.ZipInfo) -> int:
-    """A zip's wall-clock time taken as UTC, since it has no zone; 0 for a time that does not exist."""
-    try:
-        return int(datetime(*member.date_time, tzinfo=UTC).timestamp())
-    except ValueError:
-        return 0
-
-
-def _blocks(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    return iter(lambda: read(BLOCK_BYTES), b"")
+def _unpacked(pieces: Iterator[bytes], unpacking: Unpacking) -> Iterator[bytes]:
+    for piece in pieces:
+        unpacking.unpacked(len(piece))
+        yield piece
 
 
 @contextmanager
 def _refusals(unpacking: Unpacking) -> Iterator[None]:
-    """Turns what the unpackers raise for damaged input into the one refusal that the user reads."""
+    """Turns what the libraries raise for damaged input into the one refusal that the user reads."""
     try:
         yield
     except _DAMAGE as err:
         raise unpacking.refused(f"cannot be read: {err}", "archive-broken") from err
-
-
-class _BlockStream(io.RawIOBase):
-    """Blocks as a file that can only be read on."""
-
-    def __init__(self, blocks: Iterable[bytes]) -> None:
-        self._blocks = iter(blocks)
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int | None = -1) -> bytes:
-        wanted = BLOCK_BYTES if size is None or size < 0 else size
-        parts: list[bytes] = []
-        while wanted:
-            if not self._rest:
-                block = next(self._blocks, None)
-                if block is None:
-                    break
-                self._rest = memoryview(block)
-            part, self._rest = self._rest[:wanted], self._rest[wanted:]
-            parts.append(bytes(part))
-            wanted -= len(part)
-        return b"".join(parts)
-
-
-class _RangedFile(io.RawIOBase):
-    """An object as a file that can be read anywhere, one block of it held at a time."""
-
-    def __init__(self, reader: ObjectReader) -> None:
-        self._reader = reader
-        self._position = 0
-        self._start = 0
-        self._block = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._reader.info.size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # any buffer, and BufferedReader gives this
-        if self._position >= self._reader.info.size:
-            return 0
-        if not self._start <= self._position < self._start + len(self._block):
-            self._start, self._block = self._position, self._reader.read(self._position)
-        inside = self._position - self._start
-        part = self._block[inside : inside + len(buffer)]
-        buffer[: len(part)] = part
-        self._position += len(part)
-        return len(part)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from functions.cvmfs.address import Address, HashAlgorithm, Kind
 from functions.cvmfs.certificate import Certificate
@@ -34,7 +34,7 @@ from functions.publishing.head import (
     read_reflog,
 )
 from functions.publishing.objects import Objects
-from functions.publishing.revision import plan_revision
+from functions.publishing.revision import AutoTags, plan_revision
 from functions.publishing.tree import CatalogTree
 
 DEFAULT_TTL_S = 240
@@ -42,7 +42,12 @@ DEFAULT_TTL_S = 240
 
 
 _COMPRESSION = "compression"
-"""The member of the metainfo's custom part that names a compression other than zlib."""
+_AUTO_TAG = "auto_tag"
+_AUTO_TAG_DAYS = "auto_tag_days"
+"""Members of the metainfo's custom part: a compression other than zlib; whether revisions are tagged by themselves, and
+for how many days such tags stay."""
+
+_DAYS_LIMIT = 36_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +60,17 @@ class NewRepository:
     garbage_collectable: bool = True
     whitelist_days: int = 30
     compression: Compression = Compression.ZLIB
+    auto_tags: AutoTags | None = None
     administrator: str = ""
     description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSettings:
+    """What was said of a repository when it was made, and holds for every publish."""
+
+    recipe: Recipe
+    auto_tags: AutoTags | None
 
 
 def create_repository(
@@ -83,14 +97,22 @@ def create_repository(
         new.fqrn, [certificate.fingerprint(new.algorithm)], now=now, days=new.whitelist_days
     ).sign(signer, new.algorithm)
     store.put(WHITELIST_PATH, whitelist.to_bytes())
-    store.put(REPLICA_PATH, f"{new.fqrn} may be replicated\n".encode())
+    store.put(REPLICA_PATH, replica_marker(new.fqrn))
     store.put(STATUS_PATH, b"{}\n")
 
     reflog, reflog_version = read_reflog(store, new.fqrn)
     base = _before_the_first(new, certificate_object, metainfo, int(now.timestamp()))
     tree = CatalogTree.new("", Entry.directory(mtime=int(now.timestamp())))
     try:
-        plan = plan_revision(base, tree, History.new(new.fqrn), reflog, now_s=int(now.timestamp()), codec=codec)
+        plan = plan_revision(
+            base,
+            tree,
+            History.new(new.fqrn),
+            reflog,
+            now_s=int(now.timestamp()),
+            auto_tags=new.auto_tags,
+            codec=codec,
+        )
     finally:
         tree.close()
     for stored in plan.objects:
@@ -107,17 +129,32 @@ def create_repository(
     return plan.manifest
 
 
+def replica_marker(fqrn: str) -> bytes:
+    """The content of the file that lets replicas in: they ask whether it is there; some stores take no empty ones."""
+    return f"{fqrn} may be replicated\n".encode()
+
+
 def recipe_of(manifest: Manifest, store: BlobStore) -> Recipe:
-    """How content of this repository is stored, as it was said when it was made; raises RepositoryDamaged.
+    """How content of this repository is stored; see `kept_settings`."""
+    return kept_settings(manifest, store).recipe
+
+
+def kept_settings(manifest: Manifest, store: BlobStore) -> KeptSettings:
+    """What was said of this repository when it was made; raises RepositoryDamaged.
 
     The format has no place for it, as every file says for itself how it is compressed, so the metainfo keeps it.
     """
-    compression = Compression.ZLIB
+    custom: dict[str, object] = {}
     if manifest.metainfo is not None:
-        metainfo = Objects(store).get(Address(manifest.metainfo, Kind.METAINFO), limit=METAINFO_LIMIT)
-        if _custom_members(metainfo).get(_COMPRESSION) == Compression.NONE.name.lower():
-            compression = Compression.NONE
-    return Recipe(algorithm=manifest.root.algorithm, compression=compression)
+        custom = _custom_members(Objects(store).get(Address(manifest.metainfo, Kind.METAINFO), limit=METAINFO_LIMIT))
+    compression = Compression.ZLIB
+    if custom.get(_COMPRESSION) == Compression.NONE.name.lower():
+        compression = Compression.NONE
+    auto_tags = None
+    if custom.get(_AUTO_TAG) is True:
+        days = custom.get(_AUTO_TAG_DAYS)
+        auto_tags = AutoTags(timedelta(days=days) if isinstance(days, int) and 0 < days < _DAYS_LIMIT else None)
+    return KeptSettings(Recipe(algorithm=manifest.root.algorithm, compression=compression), auto_tags)
 
 
 def _custom_members(metainfo: bytes) -> dict[str, object]:
@@ -131,7 +168,13 @@ def _custom_members(metainfo: bytes) -> dict[str, object]:
 
 
 def _metainfo(new: NewRepository) -> bytes:
-    custom = {} if new.compression is Compression.ZLIB else {_COMPRESSION: new.compression.name.lower()}
+    custom: dict[str, object] = {}
+    if new.compression is not Compression.ZLIB:
+        custom[_COMPRESSION] = new.compression.name.lower()
+    if new.auto_tags is not None:
+        custom[_AUTO_TAG] = True
+        if new.auto_tags.keep is not None:
+            custom[_AUTO_TAG_DAYS] = new.auto_tags.keep.days
     return make_metainfo(administrator=new.administrator, description=new.description, custom=custom)
 
 

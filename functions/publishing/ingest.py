@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 from events.change import ChangeRecord, TreeRecord
-from functions.cvmfs.entry import MARKER_NAME, Entry, base_name, parent_path
+from functions.cvmfs.entry import MARKER_NAME, Entry, base_name
 from functions.cvmfs.objects import StoredObject
 from functions.errors import UploadRefused
 from functions.ports import ObjectInfo, ObjectReader
 from functions.publishing.application import entry_of, entry_record
-from functions.publishing.archive import ArchiveLimits, Unpacking
+from functions.publishing.archive import Unpacking
 from functions.publishing.archive_formats import unpack
+from functions.publishing.archive_rules import ArchiveLimits
+from functions.publishing.archive_tree import ArchiveTree
 from functions.publishing.attributes import Attributes, directory_mode, file_mode, read_attributes
 from functions.publishing.commit import marker_entry
 from functions.publishing.content import Recipe, store_content
 from functions.publishing.keys import Target, TargetKind
 from functions.publishing.nesting import CatalogWeights, balance
-from functions.publishing.tree import CatalogTree
+from functions.publishing.small_files import SmallFiles
 
 LINK_TARGET_LIMIT = 4096
 """Bytes in the target of a symbolic link (Linux PATH_MAX)."""
@@ -27,12 +30,16 @@ LINK_TARGET_LIMIT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Ingest:
-    """What taking in an object needs: how content is stored, where it goes, and what an archive may hold."""
+    """What taking in an object needs: how content is stored, where it goes, and what an archive may hold.
+
+    With an `executor` the small files of archives are packed by its threads; `put` is called in this one.
+    """
 
     recipe: Recipe
     put: Callable[[StoredObject], None]
     limits: ArchiveLimits = ArchiveLimits()
     weights: CatalogWeights = CatalogWeights()
+    executor: Executor | None = None
 
     def take(self, bucket: str, target: Target, reader: ObjectReader) -> ChangeRecord:
         """Store the object's content and describe it; raises UploadRefused, or VersionMoved if it was replaced."""
@@ -52,7 +59,7 @@ class Ingest:
                 return self._archive(record, reader)
             case TargetKind.LINK:
                 return _with_entry(record, _link(reader, attributes))
-            case _ if attributes.file_type == stat.S_IFLNK:
+            case _ if attributes.file_type == stat.S_IFLNK and base_name(target.path) != MARKER_NAME:
                 return _with_entry(record, _link(reader, attributes))
             case _:
                 return _with_entry(record, self._file(reader, attributes))
@@ -69,47 +76,45 @@ class Ingest:
         )
 
     def _archive(self, record: ChangeRecord, reader: ObjectReader) -> ChangeRecord:
+        unpacked = ArchiveTree(record.path, modified=record.modified, fold=base_name(record.path))
         unpacking = Unpacking(
             name=base_name(record.key),
             stored_size=reader.info.size,
-            modified=record.modified,
-            recipe=self.recipe,
-            put=self.put,
+            tree=unpacked,
+            files=SmallFiles(self.recipe, self.put, self.executor),
             limits=self.limits,
         )
-        unpack(reader, unpacking)
-        entries = unpacking.finished(base_name(record.path))
-        return record.model_copy(update={"tree": self._tree(record, entries)})
+        try:
+            unpack(reader, unpacking)
+            marked = unpacking.finish()
+            return record.model_copy(update={"tree": self._tree(record, unpacked, marked)})
+        finally:
+            unpacked.close()
 
-    def _tree(self, record: ChangeRecord, entries: dict[str, Entry]) -> TreeRecord:
+    def _tree(self, record: ChangeRecord, unpacked: ArchiveTree, marked: list[str]) -> TreeRecord:
         """Build the nested catalogs of an unpacked archive, so that the publisher only has to mount them."""
         algorithm = self.recipe.algorithm
         marker = marker_entry(algorithm, mtime=record.modified)
-        top = entries.pop("", Entry.directory(mtime=record.modified))
-        entries.setdefault(f"/{MARKER_NAME}", marker)
+        tree = unpacked.tree
+        top = entry_record(tree.root.root)
+        tree.root.set_root(entry_of(record, top))
+        if tree.lookup(f"{record.path}/{MARKER_NAME}") is None:
+            tree.put(f"{record.path}/{MARKER_NAME}", marker)
         store_content((), self.recipe, self.put)  # the empty file, to which markers refer
-        tree = CatalogTree.new(record.path, entry_of(record, entry_record(top)))
-        try:
-            tree.root.put_all((record.path + path, entry) for path, entry in entries.items())
-            for path in entries:
-                if base_name(path) == MARKER_NAME and parent_path(path):
-                    tree.split(record.path + parent_path(path), auto=False, marker=marker)
-            balance(tree, self.weights, marker)
-            counted = len(entries) + 1
-            committed = tree.commit(now_s=record.modified, ttl_s=None, algorithm=algorithm, codec=self.recipe.codec)
-            for stored in committed.objects:
-                self.put(stored)
-            counters = tree.root.total_counters
-            linkcount = tree.root.root.linkcount
-        finally:
-            tree.close()
+        entries = tree.root.entry_count
+        for directory in reversed(marked):  # children before parents, so that every row moves once
+            tree.split(directory, auto=False, marker=marker)
+        balance(tree, self.weights, marker)
+        committed = tree.commit(now_s=record.modified, ttl_s=None, algorithm=algorithm, codec=self.recipe.codec)
+        for stored in committed.objects:
+            self.put(stored)
         return TreeRecord(
             catalog=str(committed.root),
             catalog_size=committed.root_size,
-            counters=counters.as_mapping(),
-            entries=counted,
-            root=entry_record(top),
-            linkcount=linkcount,
+            counters=tree.root.total_counters.as_mapping(),
+            entries=entries,
+            root=top,
+            linkcount=tree.root.root.linkcount,
         )
 
 

@@ -69,9 +69,12 @@ def key_to_target(key: str, *, unpack_archives: bool = True) -> Target:
     _check_reserved(key, segments)
     path = "/" + name
     if kind is TargetKind.FILE and unpack_archives and (stem := archive_stem(segments[-1])):
-        segments[-1] = stem
+        segments[-1], kind = stem, TargetKind.ARCHIVE
         _check_segment(key, stem)
         _check_reserved(key, segments)
+    if kind is not TargetKind.FILE and segments[-1] == MARKER_NAME:
+        raise UploadRefused(f"{key!r}: {MARKER_NAME!r} is a file, not a {kind.value}", code="key-reserved")
+    if kind is TargetKind.ARCHIVE:
         return Target("/" + "/".join(segments), TargetKind.ARCHIVE)
     return Target(path, kind)
 
@@ -87,9 +90,10 @@ def archive_stem(name: str) -> str | None:
 
 def check_name(name: str) -> str:
     """What is wrong with one path component as a file name, or an empty string."""
-    if any(unicodedata.category(character) == "Cc" for character in name):
+    # What can be printed has no control characters; most names can, and archives have many.
+    if not name.isprintable() and any(unicodedata.category(character) == "Cc" for character in name):
         return "a control character in its name"
-    if (size := len(encode_text(name))) > NAME_LIMIT:
+    if 4 * len(name) > NAME_LIMIT and (size := len(encode_text(name))) > NAME_LIMIT:
         return f"a component of {size} bytes, at most {NAME_LIMIT} fit"
     return ""
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, wait
+from datetime import timedelta
 
 from functions.cvmfs.address import Address
 from functions.cvmfs.compression import Compression
 from functions.cvmfs.errors import FormatError, ObjectMissing
 from functions.cvmfs.objects import StoredObject, unpack
 from functions.errors import RepositoryDamaged
-from functions.ports import BlobStore
+from functions.ports import BlobStore, Clock
 
 PROBE_FROM = 64 * 1024
 """Stored bytes from which asking first is cheaper than sending: below, one PUT beats a HEAD and a PUT."""
 
+RENEW_AFTER = timedelta(hours=12)
+"""Age from which an object that is there already is sent again, since a collection may take it for garbage.
+
+A collection's grace time less this is how long a publish may take from its first object to its manifest.
+"""
 
 BATCH_OBJECTS = 32
 BATCH_BYTES = 1 << 20
@@ -22,20 +28,30 @@ BATCH_BYTES = 1 << 20
 
 
 class Objects:
-    """Puts and gets objects; what comes out has been verified against its hash."""
+    """Puts and gets objects; what comes out has been verified against its hash.
 
-    def __init__(self, store: BlobStore) -> None:
+    Without a clock the age of what is stored already cannot be told, so everything is sent.
+    """
+
+    def __init__(self, store: BlobStore, clock: Clock | None = None) -> None:
         self._store = store
+        self._clock = clock
 
     def put(self, stored: StoredObject) -> None:
-        """Store one object; returns when it is durable. Safe to repeat."""
+        """Store one object; when it returns, the object is durable and young, whoever stored it. Safe to repeat."""
         path = stored.address.path
-        if len(stored.body) >= PROBE_FROM and self._store.has(path):
+        if len(stored.body) >= PROBE_FROM and self._is_young(path, len(stored.body)):
             return
         self._store.put(path, stored.body)
 
-    def get(self, address: Address, *, limit: int | None = None) -> bytes:
-        """The content of a zlib-compressed object (catalog, history, certificate, metainfo).
+    def _is_young(self, path: str, size: int) -> bool:
+        if self._clock is None:
+            return False
+        told = self._store.info(path)
+        return told is not None and told.size == size and self._clock() - told.modified < RENEW_AFTER
+
+    def get(self, address: Address, compression: Compression = Compression.ZLIB, *, limit: int | None = None) -> bytes:
+        """The content of an object; all but those of files are compressed (catalog, history, certificate, metainfo).
 
         Raises RepositoryDamaged if it is missing or does not verify.
         """
@@ -43,7 +59,7 @@ class Objects:
         try:
             if blob is None:
                 raise ObjectMissing(f"object {address.path} is not in the store")
-            return unpack(address, blob.body, Compression.ZLIB, limit=limit)
+            return unpack(address, blob.body, compression, limit=limit)
         except FormatError as err:
             raise RepositoryDamaged(str(err)) from err
 

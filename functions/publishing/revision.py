@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from functions.cvmfs.address import Address, Digest, HashAlgorithm, Kind
 from functions.cvmfs.compression import FAST, Codec
@@ -26,10 +27,20 @@ class TagRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class RevisionPlan:
-    """All of a new revision: objects, reflog bytes, and the manifest that will make it the live one.
+class AutoTags:
+    """That revisions without a name get one made of the time, and how long it stays; for ever if `keep` is None.
 
-    `contents` has the uncompressed catalogs and tag database, which the next publish will want.
+    What ``CVMFS_AUTO_TAG`` and ``CVMFS_AUTO_TAG_TIMESPAN`` are for the official tools.
+    """
+
+    keep: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionPlan:
+    """What the live manifest is to be, and all that must be stored before: objects and reflog bytes.
+
+    `contents` has the uncompressed catalogs, tag database or certificate among them, which the next publish will want.
     """
 
     manifest: Manifest
@@ -46,9 +57,10 @@ def plan_revision(
     *,
     now_s: int,
     tag: TagRequest | None = None,
+    auto_tags: AutoTags | None = None,
     codec: Codec = FAST,
 ) -> RevisionPlan:
-    """Plan the revision after `base`; edits `tree`, `history` and `reflog` in place.
+    """Plan the revision after `base`; edits `tree`, `history` and `reflog` in place. Raises TagError for the tag.
 
     Times never run backwards, whatever the clocks of several publishers say: a client that saw a later time than the
     manifest's would go into offline mode (``catalog_mgr_client.cc``).
@@ -58,7 +70,10 @@ def plan_revision(
     ttl = tree.root.ttl or base.ttl
     committed = tree.commit(now_s=now_s, ttl_s=ttl, algorithm=algorithm, codec=codec)
     revision = tree.root.revision
-    history.previous_revision = base.history
+    if auto_tags is not None:
+        if auto_tags.keep is not None:
+            history.expire_generic(now_s - int(auto_tags.keep.total_seconds()))
+        tag = tag or TagRequest(history.generic_name(datetime.fromtimestamp(now_s, UTC)))
     history.publish(
         root=committed.root,
         size=committed.root_size,
@@ -67,30 +82,53 @@ def plan_revision(
         name=tag.name if tag else None,
         description=tag.description if tag else "",
     )
-    history_bytes = history.to_bytes()
-    tags = pack(history_bytes, Kind.HISTORY, algorithm, codec=codec)
+    objects = committed.objects
+    if tree.made_markers:
+        objects += (pack(b"", Kind.FILE, algorithm),)
+    return plan_manifest(
+        replace(base, root=committed.root, root_size=committed.root_size, ttl=ttl, revision=revision),
+        history,
+        reflog,
+        now_s=now_s,
+        objects=objects,
+        contents=committed.contents,
+        codec=codec,
+    )
+
+
+def plan_manifest(
+    manifest: Manifest,
+    history: History | None,
+    reflog: Reflog,
+    *,
+    now_s: int,
+    objects: tuple[StoredObject, ...] = (),
+    contents: Mapping[Address, bytes] | None = None,
+    codec: Codec = FAST,
+) -> RevisionPlan:
+    """Plan to make `manifest` the live one, with the tags of `history` (None: those it has) and at the time `now_s`.
+
+    Everything the manifest names is entered into the reflog, or refreshed there, as re-signing does upstream.
+    """
+    algorithm = manifest.root.algorithm
+    contents = dict(contents or {})
+    if history is not None:
+        history.previous_revision = manifest.history
+        history_bytes = history.to_bytes()
+        tags = pack(history_bytes, Kind.HISTORY, algorithm, codec=codec)
+        manifest = replace(manifest, history=tags.address.digest)
+        objects += (tags,)
+        contents[tags.address] = history_bytes
     reflog_bytes = _noted(
         reflog,
         now_s,
-        (committed.root, RefType.CATALOG),
-        (tags.address.digest, RefType.HISTORY),
-        (base.certificate, RefType.CERTIFICATE),
-        (base.metainfo, RefType.METAINFO),
+        (manifest.root, RefType.CATALOG),
+        (manifest.history, RefType.HISTORY),
+        (manifest.certificate, RefType.CERTIFICATE),
+        (manifest.metainfo, RefType.METAINFO),
     )
-    manifest = replace(
-        base,
-        root=committed.root,
-        root_size=committed.root_size,
-        ttl=ttl,
-        revision=revision,
-        history=tags.address.digest,
-        reflog=checksum(reflog_bytes, algorithm),
-        published_at=now_s,
-    )
-    objects = (*committed.objects, tags)
-    if tree.made_markers:
-        objects += (pack(b"", Kind.FILE, algorithm),)
-    return RevisionPlan(manifest, objects, committed.contents | {tags.address: history_bytes}, reflog_bytes)
+    manifest = replace(manifest, reflog=checksum(reflog_bytes, algorithm), published_at=now_s)
+    return RevisionPlan(manifest, objects, contents, reflog_bytes)
 
 
 def checksum(reflog_bytes: bytes, algorithm: HashAlgorithm) -> Digest:

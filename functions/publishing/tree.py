@@ -12,10 +12,12 @@ from typing import Self
 
 from functions.cvmfs.address import Address, Digest, HashAlgorithm, Kind
 from functions.cvmfs.catalog import Catalog, Counters, NestedReference
+from functions.cvmfs.catalog_cache import CatalogCache
 from functions.cvmfs.compression import FAST, Codec
 from functions.cvmfs.entry import AUTO_MARKER_NAME, MARKER_NAME, Entry, parent_path
 from functions.cvmfs.errors import ObjectMissing
 from functions.cvmfs.objects import StoredObject, pack
+from functions.cvmfs.tree_view import TreeView
 
 Load = Callable[[Digest], bytes]
 """Gives the uncompressed bytes of a catalog."""
@@ -50,6 +52,10 @@ class CatalogTree:
         self._root: _Node
         self.made_markers = False
         """Whether a split entered marker files, whose (empty) content must then be in the store."""
+        self.new_directories: set[str] = set()
+        """Directories that were put, and those whose nested catalog was dissolved; some may be gone again."""
+        self.new_mounts: set[str] = set()
+        """Where stored catalogs were mounted: what they hold was not put entry by entry."""
 
     @classmethod
     def open(cls, root: Digest, load: Load) -> Self:
@@ -82,6 +88,11 @@ class CatalogTree:
         """Whether any edit changed anything."""
         return any(node.changed for node in self._open_nodes())
 
+    def stored(self, cache: CatalogCache) -> TreeView:
+        """The stored tree that this one was opened from, without the edits since; not for a new tree."""
+        assert self._root.digest is not None
+        return TreeView(self._root.digest, self._load, cache)
+
     def lookup(self, path: str) -> Entry | None:
         """The entry at `path`; for a nested catalog's mount point, the nested root entry."""
         return self._node_of(path).catalog.lookup(path)
@@ -92,13 +103,15 @@ class CatalogTree:
 
     def walk(self, path: str) -> Iterator[tuple[str, Entry]]:
         """`path` and everything below it, parents first; opens every catalog on the way."""
-        entry = self.lookup(path)
-        if entry is None:
-            return
-        yield path, entry
-        if entry.is_directory:
-            for name, _ in self.listing(path):
-                yield from self.walk(f"{path}/{name}")
+        pending = [path]
+        while pending:
+            path = pending.pop()
+            entry = self.lookup(path)
+            if entry is None:
+                continue
+            yield path, entry
+            if entry.is_directory:
+                pending += [f"{path}/{name}" for name, _ in reversed(self.listing(path))]
 
     def changed_catalogs(self) -> list[Catalog]:
         """The open catalogs that have been edited, deepest first."""
@@ -121,6 +134,8 @@ class CatalogTree:
             node.catalog.set_root(entry)
         else:
             node.catalog.put(path, entry)
+        if entry.is_directory:
+            self.new_directories.add(path)
         node.changed = True
 
     def put_all(self, entries: Iterable[tuple[str, Entry]]) -> None:
@@ -129,6 +144,8 @@ class CatalogTree:
         for path, entry in entries:
             node = self._node_of(path)
             batches.setdefault(node.catalog.path, (node, []))[1].append((path, entry))
+            if entry.is_directory:
+                self.new_directories.add(path)
         for node, batch in batches.values():
             node.catalog.put_all(batch)
             node.changed = True
@@ -145,9 +162,15 @@ class CatalogTree:
         node.changed = True
 
     def graft(self, path: str, root: Entry, reference: NestedReference, counters: Counters) -> None:
-        """Mount a stored catalog at `path`, where nothing is; `root` is its root entry, `counters` its whole tree."""
+        """Mount a stored catalog at `path`, where nothing is or another one is mounted.
+
+        `root` is its root entry, `counters` those of its whole tree.
+        """
         node = self._node_of(parent_path(path))
+        if path in node.children:
+            _close(node.children.pop(path))
         node.catalog.set_nested(path, reference.digest, reference.size, counters, root)
+        self.new_mounts.add(path)
         node.changed = True
 
     def split(self, path: str, *, auto: bool, marker: Entry) -> None:
@@ -173,6 +196,7 @@ class CatalogTree:
         del parent.children[path]
         parent.children |= child.children
         child.catalog.close()
+        self.new_directories.add(path)
         parent.changed = True
 
     # Writing
@@ -188,7 +212,16 @@ class CatalogTree:
             self._root.catalog.ttl = ttl_s
             self._root.catalog.previous_revision = self._root.digest
         self._root.changed = True
-        root = self._write(self._root, now_s, algorithm, codec, written)
+        references: dict[str, NestedReference] = {}
+        for node in reversed(list(self._open_nodes())):
+            for path, child in node.children.items():
+                if path in references:
+                    reference = references[path]
+                    node.catalog.set_nested(path, reference.digest, reference.size, child.counters, child.catalog.root)
+                    node.changed = True
+            if node.changed:
+                references[node.catalog.path] = self._write(node, now_s, algorithm, codec, written)
+        root = references[self._root.catalog.path]
         contents = {stored.address: content for stored, content in written}
         return CommittedTree(root.digest, root.size, tuple(stored for stored, _ in written), contents)
 
@@ -201,10 +234,6 @@ class CatalogTree:
         written: list[tuple[StoredObject, bytes]],
     ) -> NestedReference:
         catalog = node.catalog
-        for path, child in node.children.items():
-            if _is_changed(child):
-                reference = self._write(child, now_s, algorithm, codec, written)
-                catalog.set_nested(path, reference.digest, reference.size, child.counters, child.catalog.root)
         if node is not self._root:
             # A nested predecessor is reached through the older root; naming it here would only break replication
             # after a garbage collection.
@@ -240,22 +269,22 @@ class CatalogTree:
             return catalog.total_counters
 
     def _open_nodes(self) -> Iterator[_Node]:
-        pending = [self._root]
-        while pending:
-            node = pending.pop()
-            yield node
-            pending += node.children.values()
+        return _at_and_below(self._root)
 
 
-def _is_changed(node: _Node) -> bool:
-    return node.changed or any(_is_changed(child) for child in node.children.values())
+def _at_and_below(top: _Node) -> Iterator[_Node]:
+    """A node and those below it, parents before their children."""
+    pending = [top]
+    while pending:
+        node = pending.pop()
+        yield node
+        pending += node.children.values()
 
 
 def _nothing_stored(digest: Digest) -> bytes:
     raise ObjectMissing(f"a new tree refers to the catalog {digest}")
 
 
-def _close(node: _Node) -> None:
-    for child in node.children.values():
-        _close(child)
-    node.catalog.close()
+def _close(top: _Node) -> None:
+    for node in _at_and_below(top):
+        node.catalog.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import browse, repo, stack, status
+from gateway.cli import browse, check, collect, diff, importing, ingest, repo, resign, rollback, stack, status, tag
 from gateway.cli.output import EXIT_CODES, Commands
 
 app = typer.Typer(
@@ -28,10 +28,17 @@ app.add_typer(stack_commands, name="stack")
 
 repositories.command("mkfs", epilog=EXIT_CODES)(repo.mkfs)
 repositories.command("publish", epilog=EXIT_CODES)(repo.publish)
-repositories.command("check", epilog=EXIT_CODES)(browse.check)
+repositories.command("ingest", epilog=EXIT_CODES)(ingest.ingest)
+repositories.command("check", epilog=EXIT_CODES)(check.check)
 repositories.command("ls", epilog=EXIT_CODES)(browse.list_entries)
 repositories.command("cat", epilog=EXIT_CODES)(browse.cat)
-repositories.command("tags", epilog=EXIT_CODES)(browse.tags)
+repositories.command("diff", epilog=EXIT_CODES)(diff.diff)
+repositories.command("tag", epilog=EXIT_CODES)(tag.tag)
+repositories.command("rollback", epilog=EXIT_CODES)(rollback.rollback)
+repositories.command("gc", epilog=EXIT_CODES)(collect.collect)
+repositories.command("resign", epilog=EXIT_CODES)(resign.resign)
+repositories.command("import", epilog=EXIT_CODES)(importing.import_repository)
+repositories.command("update-info", epilog=EXIT_CODES)(importing.update_info)
 app.command("status", epilog=EXIT_CODES)(status.status)
 app.command("wait", epilog=EXIT_CODES)(status.wait)
 app.command("demo", epilog=EXIT_CODES)(stack.demo)

@@ -14,6 +14,9 @@ _FQRN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 """``sanitizer.h: RepositorySanitizer``, ``cvmfs_server_util.sh: is_valid_repo_name``."""
 
 
+_STORAGE = re.compile(r"dir:.+|s3://[^/]+(/.*)?")
+
+
 def repository_name(text: str) -> str:
     """A repository's fully qualified name."""
     if not _FQRN.fullmatch(text):
@@ -23,8 +26,10 @@ def repository_name(text: str) -> str:
 
 def storage_address(text: str) -> str:
     """The address of a storage."""
-    if not text.startswith("dir:") or text == "dir:":
-        raise typer.BadParameter(f"{text!r} is no storage: write dir:PATH, with the repository's own folder")
+    if not _STORAGE.fullmatch(text):
+        raise typer.BadParameter(
+            f"{text!r} is no storage: write dir:PATH, with the repository's own folder, or s3://BUCKET/PREFIX"
+        )
     return text
 
 
@@ -52,11 +57,17 @@ def tell_unsigned(keys: list[bytes] | None) -> None:
 
 Fqrn = Annotated[str, typer.Argument(metavar="FQRN", help="The repository's name.", parser=repository_name)]
 Location = Annotated[
-    str, typer.Argument(metavar="URL|PATH", help="Where the repository is: its URL, or its own folder.")
+    str,
+    typer.Argument(metavar="URL|PATH|s3://BUCKET/PREFIX", help="Where the repository is: its URL, folder, or storage."),
 ]
 Storage = Annotated[
     str,
-    typer.Option(metavar="dir:PATH", help="The repository's own folder.", parser=storage_address, show_default=False),
+    typer.Option(
+        metavar="dir:PATH|s3://BUCKET/PREFIX",
+        help="The repository's own folder, or its own prefix in a bucket.",
+        parser=storage_address,
+        show_default=False,
+    ),
 ]
 Keys = Annotated[Path, typer.Option(metavar="DIR", help="The folder of the key files.", show_default=False)]
 MasterKeys = Annotated[

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from functions.errors import Permanent, StoreUnavailable, VersionMoved
 
 WRITERS = 16
+SOON = timedelta(minutes=5)
 segments = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12).filter(
     lambda segment: segment not in {".", ".."} and "/" not in segment and len(segment.encode()) < 200
 )
@@ -70,10 +71,12 @@ class BlobStoreContract:
         for attempt in (
             lambda: store.get(path),
             lambda: store.has(path),
+            lambda: store.info(path),
             lambda: store.put(path, b""),
             lambda: store.create(path, b""),
             lambda: store.replace(path, b"", "1"),
             lambda: store.delete(path),
+            lambda: store.delete_old(path, datetime.now(UTC)),
         ):
             with pytest.raises(Permanent):
                 attempt()
@@ -81,7 +84,9 @@ class BlobStoreContract:
     def test_what_is_not_there_is_none_and_deleting_it_is_fine(self, store):
         assert store.get("data/no/thing") is None
         assert not store.has("data/no/thing")
+        assert store.info("data/no/thing") is None
         store.delete("data/no/thing")
+        assert not store.delete_old("data/no/thing", datetime.now(UTC) + SOON)
 
     def test_a_deleted_file_is_gone(self, store):
         store.put("leases/a", b"1")
@@ -94,6 +99,28 @@ class BlobStoreContract:
         store.put("data/ab/cd", b"1")
         assert store.get("data/ab") is None
         assert not store.has("data/ab")
+        assert store.info("data/ab") is None
+
+    def test_a_file_is_told_as_it_is_listed(self, store):
+        store.put("data/ab/cdC", b"12345")
+        (listed,) = store.list("data/ab/cdC")
+        told = store.info("data/ab/cdC")
+        assert (told.path, told.size) == ("data/ab/cdC", 5)
+        assert told.modified.replace(microsecond=0) == listed.modified.replace(microsecond=0)
+
+    @pytest.mark.parametrize("path", ["data/ab/cd", ".cvmfspublished"])
+    def test_only_what_is_old_enough_is_deleted_for_its_age(self, store, path):
+        store.put(path, b"1")
+        assert not store.delete_old(path, datetime.now(UTC) - SOON)
+        assert store.get(path).body == b"1"
+        assert store.delete_old(path, datetime.now(UTC) + SOON)
+        assert not store.has(path)
+        assert not store.delete_old(path, datetime.now(UTC) + SOON)
+
+    def test_a_put_makes_a_file_young(self, store):
+        for _ in range(2):
+            store.put("data/ab/cd", b"1")
+            assert abs(store.info("data/ab/cd").modified - datetime.now(UTC)) < SOON
 
     def test_create_writes_once(self, store):
         version = store.create(".cvmfspublished", b"first")
@@ -207,7 +234,7 @@ class BlobStoreContract:
         listed = list(store.list(""))
         assert [info.path for info in listed] == sorted(paths)
         assert all(info.size == len(info.path.encode()) for info in listed)
-        assert all(abs(info.modified - datetime.now(UTC)) < timedelta(minutes=5) for info in listed)
+        assert all(abs(info.modified - datetime.now(UTC)) < SOON for info in listed)
 
     @pytest.mark.parametrize(
         ("prefix", "expected"),
@@ -235,10 +262,12 @@ class BlobStoreContract:
         for attempt in (
             lambda: broken_store.get("a"),
             lambda: broken_store.has("a"),
+            lambda: broken_store.info("a"),
             lambda: broken_store.put("a", b""),
             lambda: broken_store.create("a", b""),
             lambda: broken_store.replace("a", b"", "1"),
             lambda: broken_store.delete("a"),
+            lambda: broken_store.delete_old("a", datetime.now(UTC)),
             lambda: list(broken_store.list("")),
         ):
             with pytest.raises(StoreUnavailable):

@@ -1,4 +1,4 @@
-"""`repo check`, `ls`, `cat` and `tags`, on folders and over HTTP."""
+"""`repo check`, `ls`, `cat` and `tag`, on folders and over HTTP."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_an_older_tag_shows_the_older_tree(repository):
     assert run("repo", "ls", repository.folder, "--tag", "v1").stdout == "lib\nlink\n"
     unknown = run("repo", "ls", repository.folder, "--tag", "v2")
     assert unknown.exit_code == 1
-    assert "has no tag 'v2'. List its tags with `cvmfs-cloud repo tags`." in unknown.stderr
+    assert "has no tag 'v2'. `cvmfs-cloud repo tag` lists the tags that there are." in unknown.stderr
 
 
 def test_a_file_is_written_byte_by_byte(repository):
@@ -121,14 +121,14 @@ def test_what_is_no_file_cannot_be_shown(repository, path, reason):
 
 
 def test_tags_are_listed_newest_first(repository):
-    lines = run("repo", "tags", repository.folder).stdout.splitlines()
+    lines = run("repo", "tag", repository.folder).stdout.splitlines()
     assert [line.split()[:2] for line in lines] == [
         ["name", "revision"],
         ["trunk", "2"],
         ["v1", "2"],
         ["trunk-previous", "1"],
     ]
-    tags = json.loads(run("repo", "tags", repository.folder, "--json").stdout)
+    tags = json.loads(run("repo", "tag", repository.folder, "--json").stdout)
     assert {tag["name"]: tag["revision"] for tag in tags} == {"trunk": 2, "v1": 2, "trunk-previous": 1}
 
 
@@ -139,7 +139,7 @@ def test_everything_works_over_http_too(repository):
         assert run("repo", "check", url, *key, "--data").exit_code == 0
         assert run("repo", "ls", url, *key).stdout == "lib\nlink\n"
         assert run("repo", "cat", url, "/lib/data", *key).stdout_bytes == bytes(range(256))
-        assert "trunk" in run("repo", "tags", url, *key).stdout
+        assert "trunk" in run("repo", "tag", url, *key).stdout
 
 
 def test_a_server_that_does_not_answer_ends_with_three(repository):

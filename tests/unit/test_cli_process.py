@@ -16,6 +16,7 @@ from gateway.cli.app import app
 from tests.cli_repository import FQRN, CliRepository, run
 
 COMMAND = (sys.executable, "-c", "from gateway.cli import main; main()")
+REPO_COMMANDS = "mkfs publish check ls cat tag rollback gc resign import update-info"
 
 
 def process(*arguments: str, home: os.PathLike[str] | None = None) -> subprocess.CompletedProcess[bytes]:
@@ -53,7 +54,7 @@ def test_help_loads_nothing_that_only_commands_need():
         (),
         ("repo",),
         ("stack",),
-        *((group, name) for group, names in (("repo", "mkfs publish check ls cat tags"),) for name in names.split()),
+        *((group, name) for group, names in (("repo", REPO_COMMANDS),) for name in names.split()),
         *(("stack", name) for name in ("up", "down", "status")),
         ("status",),
         ("wait",),

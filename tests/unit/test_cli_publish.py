@@ -67,13 +67,16 @@ def test_what_changed_and_what_is_gone_is_counted(repository):
     checked(repository)
 
 
-def test_hard_links_become_independent_files(repository):
+def test_hard_links_stay_hard_links_within_a_directory(repository):
     (repository.tree / "one").write_bytes(b"shared")
-    os.link(repository.tree / "one", repository.tree / "two")
+    (repository.tree / "sub").mkdir()
+    for name in ("two", "sub/three"):
+        os.link(repository.tree / "one", repository.tree / name)
     repository.published()
     snapshot = repository.reader().snapshot()
-    assert [(entry.linkcount, entry.hardlink_group) for _, entry in snapshot.listing("")] == [(1, 0), (1, 0)]
-    assert snapshot.read("/one") == snapshot.read("/two") == b"shared"
+    entries = [snapshot.lookup(path) for path in ("/one", "/two", "/sub/three")]
+    assert [(entry.linkcount, entry.hardlink_group) for entry in entries] == [(2, 1), (2, 1), (1, 0)]
+    assert len({entry.digest for entry in entries}) == 1
     checked(repository)
 
 
@@ -150,15 +153,82 @@ def test_a_repository_without_compression_stays_without(tmp_path):
 def test_making_a_repository_twice_is_refused_with_a_next_step(repository):
     result = run("repo", "mkfs", FQRN, "--storage", repository.storage, "--keys", repository.keys)
     assert result.exit_code == 1
-    assert f"holds {FQRN} already, at revision 1. Name another folder with --storage." in result.stderr
+    assert f"holds {FQRN} already, at revision 1. Name another folder or prefix with --storage." in result.stderr
 
 
-def test_special_files_are_refused_by_name_and_nothing_is_published(repository):
-    os.mkfifo(repository.tree / "pipe")
-    result = repository.publish()
-    assert result.exit_code == 1
-    assert "/pipe is a named pipe" in result.stderr
-    assert repository.reader().manifest.revision == 1
+def test_special_files_are_published_as_what_they_are(repository):
+    os.mkfifo(repository.tree / "pipe", 0o640)
+    assert repository.published()["added"] == 1
+    entry = repository.reader().snapshot().lookup("/pipe")
+    assert (stat.S_ISFIFO(entry.mode), entry.size) == (True, 0)
+    assert repository.published()["unchanged"] == 1
+    checked(repository)
+
+
+def test_an_empty_tree_removes_nothing_unless_that_is_meant(repository):
+    (repository.tree / "file").touch()
+    repository.published()
+    (repository.tree / "file").unlink()
+    refused = repository.publish()
+    assert refused.exit_code == 1
+    assert "The tree is empty: everything at / would be removed. Look whether" in refused.stderr
+    assert repository.paths() == ["/file"]
+    assert repository.published("--allow-empty")["removed"] == 1
+    assert repository.paths() == []
+
+
+def test_owners_are_those_of_the_tree_or_the_one_that_is_given(repository):
+    (repository.tree / "file").touch()
+    repository.published()
+    own = repository.reader().snapshot().lookup("/file")
+    assert (own.uid, own.gid) == (os.getuid(), os.getgid())
+    told = repository.published("--owner", "4294967295:7")
+    given = repository.reader().snapshot().lookup("/file")
+    assert (told["changed"], told["read_files"], given.uid, given.gid) == (1, 0, 4294967295, 7)
+    checked(repository)
+
+
+@pytest.mark.parametrize("owner", ["1", "1:", "root:root", "1:4294967296", "-1:1"])
+def test_an_owner_is_two_numbers(repository, owner):
+    refused = repository.publish("--owner", owner)
+    assert refused.exit_code == 2
+    assert "two numbers, UID:GID" in refused.stderr
+
+
+def test_new_content_is_stored_as_this_publish_says(repository):
+    (repository.tree / "old").write_bytes(b"old")
+    repository.published()
+    (repository.tree / "new").write_bytes(b"new")
+    repository.published("--compression", "none")
+    snapshot = repository.reader().snapshot()
+    assert [snapshot.lookup(path).compression for path in ("/old", "/new")] == [Compression.ZLIB, Compression.NONE]
+    checked(repository)
+
+
+def test_a_file_that_only_looks_unchanged_is_found_by_its_content(repository):
+    file = repository.tree / "file"
+    file.write_bytes(b"before")
+    os.utime(file, ns=(1, 1))
+    repository.published()
+    file.write_bytes(b"after!")
+    os.utime(file, ns=(1, 1))
+    assert repository.published()["published"] is False
+    assert repository.published("--checksum")["changed"] == 1
+    assert repository.reader().snapshot().read("/file") == b"after!"
+    assert repository.published("--checksum")["published"] is False
+
+
+def test_remarks_are_told_to_people_and_programs(repository):
+    (repository.tree / ".cvmfscatalog").touch()
+    (repository.tree / ".cvmfsdirtab").write_bytes(b"relative/*\n")
+    told = repository.publish()
+    assert told.exit_code == 0
+    assert "/.cvmfscatalog is left out: the root of a repository always has a catalog." in told.stderr
+    assert "/.cvmfsdirtab is not applied: line 1: 'relative/*': only rules with '!'" in told.stderr
+    assert repository.published()["remarks"] == [
+        "/.cvmfscatalog is left out: the root of a repository always has a catalog."
+    ]
+    checked(repository)
 
 
 def test_keys_of_another_repository_are_refused_before_anything_is_written(repository, tmp_path):

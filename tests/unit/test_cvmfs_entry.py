@@ -148,7 +148,7 @@ def test_no_attributes_are_null_not_an_empty_blob():
     [
         pytest.param({"k" * 256: b""}, id="name of 256 bytes"),
         pytest.param({"é" * 128: b""}, id="name of 128 characters and 256 bytes"),
-        pytest.param({"k": b"v" * 256}, id="value of 256 bytes"),
+        pytest.param({"k": b"v" * 65536}, id="value of 65536 bytes"),
         pytest.param({"": b"v"}, id="empty name"),
         pytest.param({"a\0b": b"v"}, id="NUL in the name"),
         pytest.param({f"k{n}": b"" for n in range(256)}, id="256 attributes"),
@@ -159,8 +159,20 @@ def test_attributes_that_do_not_fit_are_refused(xattrs):
         pack_xattrs(xattrs)
 
 
+def test_large_values_are_read_and_written_as_newer_releases_do():
+    xattrs = {"user.large": b"v" * 256, "user.small": b"s"}
+    blob = b"\2\2\x0a\0\1user.large" + b"v" * 256 + b"\x0a\1\0user.smalls"
+    assert unpack_xattrs(blob) == xattrs
+    assert pack_xattrs(xattrs) == blob
+    assert pack_xattrs({"user.small": b"s"})[0] == 1
+
+
 def test_the_largest_attributes_fit():
     xattrs = {f"{n:03}".ljust(255, "k"): bytes([n]) * 255 for n in range(255)}
+    assert pack_xattrs(xattrs)[0] == 1
+    assert unpack_xattrs(pack_xattrs(xattrs)) == xattrs
+    xattrs["user.largest"] = b"v" * 65535
+    del xattrs["000".ljust(255, "k")]
     assert unpack_xattrs(pack_xattrs(xattrs)) == xattrs
 
 
@@ -169,7 +181,9 @@ def test_the_largest_attributes_fit():
     [
         pytest.param(b"", id="empty"),
         pytest.param(b"\1", id="no number"),
-        pytest.param(b"\2\0", id="another version"),
+        pytest.param(b"\3\0", id="another version"),
+        pytest.param(b"\2\1\1\0", id="half the lengths of version 2"),
+        pytest.param(b"\2\1\1\0\1k", id="a large value cut off"),
         pytest.param(b"\1\1", id="no lengths"),
         pytest.param(b"\1\1\1", id="half the lengths"),
         pytest.param(b"\1\1\0\0", id="empty name"),

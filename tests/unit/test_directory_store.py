@@ -5,7 +5,10 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -83,6 +86,56 @@ def test_what_a_power_cut_has_left_of_an_object_is_repaired_by_the_next_put(root
     (root / "data" / "ab" / "cd").write_bytes(b"who")
     store.put("data/ab/cd", b"whole")
     assert store.get("data/ab/cd").body == b"whole"
+
+
+def aged(file, hours=10_000):
+    then = file.stat().st_mtime - hours * 3600
+    os.utime(file, (then, then))
+
+
+def test_an_old_object_that_is_put_again_is_young_again(root):
+    store = DirectoryBlobStore(root)
+    store.put("data/ab/cd", b"1")
+    aged(root / "data" / "ab" / "cd")
+    long_ago = datetime.now(UTC) - timedelta(hours=1)
+    assert store.info("data/ab/cd").modified < long_ago
+    store.put("data/ab/cd", b"1")
+    assert not store.delete_old("data/ab/cd", long_ago)
+
+
+def test_an_object_that_is_deleted_while_it_is_put_again_is_written_again(root, monkeypatch):
+    store = DirectoryBlobStore(root)
+    store.put("data/ab/cd", b"1")
+    aged(root / "data" / "ab" / "cd")
+    renew = DirectoryBlobStore._renew
+
+    def overtaken(self, path, body):
+        assert self.delete_old(path, datetime.now(UTC) - timedelta(hours=1))
+        renew(self, path, body)
+
+    monkeypatch.setattr(DirectoryBlobStore, "_renew", overtaken)
+    store.put("data/ab/cd", b"1")
+    assert store.get("data/ab/cd").body == b"1"
+
+
+def test_putting_and_deleting_at_once_never_loses_what_was_put(root):
+    store = DirectoryBlobStore(root)
+    done = threading.Event()
+
+    def collect():
+        while not done.is_set():
+            store.delete_old("data/ab/cd", datetime.now(UTC) - timedelta(hours=1))
+
+    with ThreadPoolExecutor(1) as pool:
+        collecting = pool.submit(collect)
+        try:
+            for _ in range(200):
+                store.put("data/ab/cd", b"1")
+                assert store.get("data/ab/cd").body == b"1"
+                aged(root / "data" / "ab" / "cd")
+        finally:
+            done.set()
+            collecting.result()
 
 
 def test_a_deleted_file_leaves_no_empty_folders(root):

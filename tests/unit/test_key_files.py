@@ -127,3 +127,53 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(KeyFilesRefused, match="Not a directory"):
         make(tmp_path / "file" / "keys")
+
+
+# Another signing key
+
+
+def replacement(folder, **changes):
+    return KeyFiles(folder).draft_replacement(FQRN, **({"same_key": False, "now": NOW} | changes))
+
+
+def test_a_drafted_key_changes_nothing_until_it_is_adopted(folder):
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    drafted = replacement(folder)
+    assert before.items() <= {file.name: file.read_bytes() for file in folder.iterdir()}.items()
+    again = replacement(folder)
+    assert again.certificate == drafted.certificate, "what was drafted is gone on with"
+    assert again.signer.signing_public_key == drafted.signer.signing_public_key
+    KeyFiles(folder).adopt_replacement(FQRN)
+    KeyFiles(folder).adopt_replacement(FQRN)
+    after = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert after[f"{FQRN}.crt"] == drafted.certificate.pem
+    assert KeyFiles(folder).signer(FQRN).public_key == drafted.certificate.public_key
+    assert {name: after[f"{name}.old"] for name in (f"{FQRN}.key", f"{FQRN}.crt")} == {
+        name: before[name] for name in (f"{FQRN}.key", f"{FQRN}.crt")
+    }
+    assert set(after) == set(before) | {f"{FQRN}.key.old", f"{FQRN}.crt.old"}
+    assert stat.S_IMODE((folder / f"{FQRN}.key").stat().st_mode) == 0o400
+
+
+def test_an_adoption_that_broke_off_between_two_files_goes_on(folder):
+    drafted = replacement(folder)
+    (folder / f"{FQRN}.key").unlink()
+    (folder / f"{FQRN}.key.next").rename(folder / f"{FQRN}.key")
+    assert replacement(folder).certificate == drafted.certificate
+    KeyFiles(folder).adopt_replacement(FQRN)
+    assert (folder / f"{FQRN}.crt").read_bytes() == drafted.certificate.pem
+
+
+def test_a_drafted_certificate_of_another_key_is_refused(folder):
+    (folder / f"{FQRN}.crt.next").write_bytes((folder / f"{FQRN}.crt").read_bytes())
+    (folder / f"{FQRN}.key.next").write_bytes((folder / f"{FQRN}.masterkey").read_bytes())
+    with pytest.raises(KeyFilesRefused, match="not the certificate of the signing key"):
+        replacement(folder)
+
+
+def test_public_keys_are_read_and_never_made(folder):
+    assert KeyFiles(folder).public_keys(FQRN) == make(folder)
+    (folder / f"{FQRN}.crt").unlink()
+    with pytest.raises(KeyFilesRefused, match=r"There is no key file .*\.crt"):
+        KeyFiles(folder).public_keys(FQRN)
+    assert not (folder / f"{FQRN}.crt").exists()

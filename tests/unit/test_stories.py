@@ -12,7 +12,7 @@ import pytest
 from events import RepositoryPublished
 from functions.cvmfs.address import HashAlgorithm
 from functions.errors import StoreUnavailable
-from functions.publishing.archive import ArchiveLimits
+from functions.publishing.archive_rules import ArchiveLimits
 from tests.world import World
 
 

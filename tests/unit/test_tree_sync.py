@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 import stat
+import sys
+from dataclasses import replace
 
 import pytest
 
-from functions.cvmfs.compression import Compression
-from functions.errors import TreeMoved, TreeRefused, VersionMoved
+from functions.cvmfs.compression import STOCK, Compression
+from functions.errors import TreeEmpty, TreeMoved, TreeRefused, VersionMoved
 from functions.publishing.content import Recipe
+from functions.publishing.local_tree import TreeItem
 from functions.publishing.nesting import CatalogWeights
 from functions.publishing.revision import TagRequest
 from functions.publishing.tree_publish import TreePublish
-from functions.publishing.tree_sync import ChangeKind, TreeItem
-from tests.local_trees import Node, PaperRepository, PaperTree, folder
+from functions.publishing.tree_sync import ChangeKind
+from tests.local_trees import SMALL_CHUNKS, Node, PaperRepository, PaperTree, folder
 
 HELLO = Node(content=b"hello\n")
 
@@ -142,14 +147,9 @@ def test_a_file_in_the_way_of_the_path_is_told_and_kept():
 
 
 REFUSED = [
-    pytest.param({"/dev/fifo": Node(special=stat.S_IFIFO)}, "", "/dev/fifo is a named pipe", id="named pipe"),
-    pytest.param({"/sock": Node(special=stat.S_IFSOCK)}, "/in", "/in/sock is a socket", id="socket"),
-    pytest.param({"/null": Node(special=stat.S_IFCHR)}, "", "/null is a character device", id="character device"),
-    pytest.param({"/sda": Node(special=stat.S_IFBLK)}, "", "/sda is a block device", id="block device"),
     pytest.param({"/.cvmfs/x": HELLO}, "", "/.cvmfs/x has a name that CVMFS keeps for itself", id="/.cvmfs"),
     pytest.param({"/x": HELLO}, "/.cvmfs", "/.cvmfs has a name that CVMFS keeps", id="published at /.cvmfs"),
     pytest.param({"/.cvmfspublished": HELLO}, "", "that CVMFS keeps for itself", id="a name of the repository's root"),
-    pytest.param({"/.cvmfscatalog": HELLO}, "", "would mark the root of the repository", id="marker in the root"),
     pytest.param({"/a/.cvmfscatalog/b": HELLO}, "", "a name that only a file may have", id="a directory as marker"),
     pytest.param({"/a/.cvmfsgraft-b": HELLO}, "", "describes a graft", id="graft"),
 ]
@@ -165,10 +165,140 @@ def test_what_no_repository_can_hold_is_refused_and_nothing_is_published(nodes, 
     assert tree.read == []
 
 
+SPECIAL = {
+    "/pipe": Node(special=stat.S_IFIFO, permissions=0o600),
+    "/socket": Node(special=stat.S_IFSOCK),
+    "/null": Node(special=stat.S_IFCHR, device=os.makedev(1, 3)),
+    "/disk": Node(special=stat.S_IFBLK, device=os.makedev(8, 1)),
+}
+
+
+def test_pipes_sockets_and_devices_are_published_and_compared():
+    repository = PaperRepository()
+    repository.publish(SPECIAL)
+    assert repository.shown() == SPECIAL
+    published, _ = repository.publish(SPECIAL)
+    assert not published.changed
+    changed = SPECIAL | {"/null": Node(special=stat.S_IFCHR, device=os.makedev(1, 5)), "/pipe": HELLO}
+    _, plan = repository.publish(changed)
+    assert changes(plan) == ["~ /null", "~ /pipe"]
+    assert repository.shown() == changed
+    assert repository.findings() == []
+
+
+LEFT_OUT = [
+    pytest.param({"/.cvmfscatalog": HELLO}, "", "/.cvmfscatalog is left out: the root of a", id="marker in the root"),
+    pytest.param({"/gone": Node(special=stat.S_IFCHR)}, "/in", "/in/gone is left out: overlay", id="whiteout"),
+]
+
+
+@pytest.mark.parametrize(("nodes", "place", "remark"), LEFT_OUT)
+def test_what_does_no_harm_is_left_out_and_told(nodes, place, remark):
+    repository = PaperRepository()
+    _, plan = repository.publish(nodes | {"/fine": HELLO}, place)
+    assert [text.startswith(remark) for text in plan.remarks] == [True]
+    assert repository.shown(place).keys() == {"/fine"}
+    assert repository.findings() == []
+
+
+def test_names_that_are_no_utf8_are_told_and_published():
+    repository = PaperRepository()
+    tree = {"/\udcff": HELLO, "/d/\udcfe\udc80": HELLO, "/é": HELLO}
+    _, plan = repository.publish(tree)
+    assert plan.remarks == ("Names that are not UTF-8: 2; they are published byte by byte.",)
+    assert repository.shown().keys() == {*tree, "/d"}
+
+
+def test_owners_and_attributes_are_compared_where_the_tree_has_them():
+    repository = PaperRepository()
+    named = {"/f": replace(HELLO, owner=(1, 2), xattrs=(("user.a", b"1"),)), "/d": replace(folder(), owner=(3, 4))}
+    repository.publish(named)
+    snapshot = repository.reader().snapshot()
+    assert [(snapshot.lookup(path).uid, snapshot.lookup(path).gid) for path in named] == [(1, 2), (3, 4)]
+    assert snapshot.lookup("/f").xattrs == {"user.a": b"1"}
+    tree = PaperTree(named | {"/f": replace(named["/f"], owner=(5, 2), xattrs=(("user.b", b""),))})
+    _, plan = repository.publish(tree)
+    assert (changes(plan), tree.read) == (["~ /f"], [])
+    entry = repository.reader().snapshot().lookup("/f")
+    assert (entry.uid, entry.xattrs) == (5, {"user.b": b""})
+    published, _ = repository.publish({"/f": HELLO, "/d": folder()})
+    assert not published.changed
+    _, plan = repository.publish({"/f": replace(HELLO, xattrs=()), "/d": folder()})
+    assert repository.reader().snapshot().lookup("/f").xattrs == {}
+    assert repository.findings() == []
+
+
+def test_a_tree_that_holds_still_at_last_is_published():
+    class Restless(PaperTree):
+        def blocks(self, item: TreeItem):
+            if len(self.read) < 2:
+                self.read.append(item.path)
+                self.nodes = {"/a": Node(content=b"final", mtime_ns=len(self.read))}
+                raise TreeMoved("/a changed while it was read.")
+            yield from super().blocks(item)
+
+    repository = PaperRepository()
+    tree = Restless({"/a": HELLO, "/b": HELLO})
+    repository.publish(tree)
+    assert repository.shown() == {"/a": Node(content=b"final", mtime_ns=2)}
+
+
+def test_an_empty_tree_is_refused_only_where_something_would_go():
+    repository = PaperRepository()
+    empty = PaperTree({})
+    job = replace(repository.job(empty), may_empty=False)
+    published, _ = job.publish(progress=quiet)
+    assert not published.changed
+    repository.publish({"/a": HELLO})
+    with pytest.raises(TreeEmpty, match="everything at / would be removed"):
+        job.publish(progress=quiet)
+    assert repository.shown() == {"/a": HELLO}
+    replace(job, place="/elsewhere").publish(progress=quiet)
+    assert repository.shown().keys() == {"/a", "/elsewhere"}
+
+
+def test_a_file_with_another_content_and_the_same_time_is_found_by_content():
+    repository = PaperRepository()
+    tree = {
+        "/a": HELLO,
+        "/big": Node(content=b"ab" * 300),
+        "/b": Node(content=b"other", inode=1),
+        "/c": Node(content=b"other", inode=1),
+    }
+    repository.publish(tree)
+    other = PaperTree(tree | {"/a": Node(content=b"HELLO\n")})
+    published, _ = repository.publish(other)
+    assert not published.changed
+    _, plan = replace(repository.job(other), by_content=True).publish(progress=quiet)
+    assert changes(plan) == ["~ /a"]
+    assert repository.reader().snapshot().read("/a") == b"HELLO\n"
+    stock = Recipe(limits=SMALL_CHUNKS, codec=STOCK)
+    published, _ = replace(repository.job(other), by_content=True, recipe=stock).publish(progress=quiet)
+    assert not published.changed
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_tree_may_be_deeper_than_python_likes_to_recurse(marked):
+    repository = PaperRepository()
+    paths = [deep[:end] for deep in ["/d" * 160] for end in range(2, 321, 2)]
+    tree = {path: folder() for path in paths} | {f"{paths[-1]}/file": HELLO}
+    if marked:
+        tree |= {f"{path}/.cvmfscatalog": Node(content=b"") for path in paths}
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 120)
+    try:
+        repository.publish(tree)
+        assert {path for path, _ in repository.reader().snapshot().walk()} == {"", *tree}
+    finally:
+        sys.setrecursionlimit(limit)
+    assert repository.mounts() == ["", *(paths if marked else ())]
+    assert repository.findings() == []
+
+
 def test_a_refusal_names_the_first_faults_and_counts_the_rest():
     repository = PaperRepository()
-    with pytest.raises(TreeRefused, match=r"/pipe4 is a named pipe; and 3 more\."):
-        repository.publish({f"/pipe{number}": Node(special=stat.S_IFIFO) for number in range(8)})
+    with pytest.raises(TreeRefused, match=r"/\.cvmfs4 has a name that CVMFS keeps for itself; and 3 more\."):
+        repository.publish({f"/.cvmfs{number}": HELLO for number in range(8)})
 
 
 def test_a_directory_tree_cannot_be_published_as_a_file_of_the_root():
