@@ -57,6 +57,8 @@ class Settings(BaseModel):
     """Seconds a publisher waits for more changes after a revision before it leaves the repository."""
     publish_stay_s: float = Field(default=60.0, gt=0, le=500)
     """Seconds after which a publisher under sustained load hands its repository on, well below the request timeout."""
+    record_keep_s: float = Field(default=5.0, ge=0, le=300)
+    """Seconds after which a process reads a repository's record again: how long a suspension or setting may take."""
     catalog_cache_mib: int = Field(default=48, ge=0)
     retry_for_s: int = Field(default=7 * 24 * 3600, ge=60)
     """Seconds after which an event that still cannot be handled is parked; counted from its CloudEvent time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from functions.cvmfs.signing import Signer
 from functions.ports import BlobStore, BucketAdmin, Clock, EventBus, KeyStore, ObjectSource
@@ -12,8 +13,8 @@ from functions.publishing.archive_rules import ArchiveLimits
 from functions.publishing.commit import Publisher
 from functions.publishing.content import Recipe
 from functions.publishing.head import ObjectCache
+from functions.publishing.known import KnownRepositories
 from functions.publishing.pace import Pace
-from functions.publishing.records import RepositoryRecord
 from functions.settings import Settings
 
 
@@ -35,8 +36,14 @@ class Cloud:
     pace: Pace
     recipe: Recipe = Recipe()
     archive_limits: ArchiveLimits = ArchiveLimits()
-    known_repositories: dict[str, RepositoryRecord] = field(default_factory=dict)
-    """Records by repository name; a record never changes its bucket or owner, so a copy may be kept."""
+    declared_queues: set[str] = field(default_factory=set)
+    """Repositories whose change queue this process has declared."""
+    known: KnownRepositories = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Remember records for as long as the settings say."""
+        keep = timedelta(seconds=self.settings.record_keep_s)
+        object.__setattr__(self, "known", KnownRepositories(self.state, self.clock, keep))
 
     def publisher(self, fqrn: str, signer: Signer | None = None) -> Publisher:
         """The publisher of one repository."""

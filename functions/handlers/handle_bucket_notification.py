@@ -16,7 +16,7 @@ from functions.handlers.problems import tell
 from functions.publishing.ingest import Ingest, removal
 from functions.publishing.keys import TargetKind, in_area, key_to_target
 from functions.publishing.objects import Objects, Uploads
-from functions.publishing.records import RepositoryRecord, clear_problems, load_record
+from functions.publishing.records import RepositoryRecord, clear_problems
 
 STEP = "handle-bucket-notification"
 
@@ -70,19 +70,18 @@ def _repository_of(record: Record, cloud: Cloud) -> RepositoryRecord:
         bucket_of(fqrn, cloud.settings.repository_domain)
     except EventError as err:
         raise RepositoryUnknown(f"bucket {record.bucket!r} feeds no repository: {err}") from err
-    known = cloud.known_repositories.get(fqrn)
-    if known is None:
-        known = load_record(cloud.state, fqrn)
+    known = cloud.known.get(fqrn)
+    if fqrn not in cloud.declared_queues:
         # A broker that was set up anew has lost the queue; once per process is often enough to bring it back.
         cloud.bus.declare_changes(fqrn)
-        cloud.known_repositories[fqrn] = known
+        cloud.declared_queues.add(fqrn)
     return known
 
 
 def _look(record: Record, repository: RepositoryRecord, cloud: Cloud) -> ChangeRecord | None:
     """The change a record stands for, or None where there is nothing to publish; raises UploadRefused when refused."""
     try:
-        target = key_to_target(record.key, unpack_archives=repository.unpack_archives)
+        target = key_to_target(record.key, unpack_archives=repository.settings.unpack_archives)
         if target.kind is TargetKind.ROOT:
             return None
         uploads = Uploads(Objects(cloud.repository_store(repository.repository), cloud.clock), cloud.executor)

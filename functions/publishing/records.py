@@ -1,17 +1,18 @@
 """The small JSON files of the state bucket: repository records and problems shown to the user.
 
-``repositories/<fqrn>.json`` says whose a repository is; ``problems/<fqrn>/<hash of the key>.json`` says what is wrong
-with one object. Both are written whole and never edited in place.
+``repositories/<fqrn>.json`` says whose a repository is and how it is to be treated; ``problems/<fqrn>/<hash of the
+key>.json`` says what is wrong with one object. Problems are written whole; records change by compare-and-swap.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Self
+from enum import StrEnum
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from functions.errors import RepositoryDamaged, RepositoryUnknown, UploadRefused, VersionMoved
 from functions.ports import BlobStore
@@ -35,8 +36,46 @@ class _State(BaseModel):
             ) from err
 
 
+class Standing(StrEnum):
+    """What a repository may do: follow its bucket, rest, or go."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    """Served as it is; nothing is taken in or published until it is resumed, and then the whole bucket is looked at."""
+    DELETING = "deleting"
+    """On its way out: nothing is taken in, and what is stored of it is being removed."""
+
+
+Limit = Annotated[int, Field(ge=0)] | None
+"""An upper limit; None is none."""
+
+
+class RepositorySettings(_State):
+    """What an operator or owner may choose for one repository; sizes in bytes, times in seconds."""
+
+    unpack_archives: bool = True
+    files_limit: Limit = None
+    """Files, links and directories that the repository may hold."""
+    bytes_limit: Limit = None
+    """Content of all files together."""
+    file_bytes_limit: Limit = None
+    """Content of one file."""
+    archive_members_limit: Limit = None
+    archive_bytes_limit: Limit = None
+    """Content that one archive unpacks to."""
+    archive_ratio_limit: Limit = None
+    """How many times its own size an archive may unpack to."""
+    min_publish_interval_s: Annotated[float, Field(ge=0)] | None = None
+    """Seconds between revisions under sustained load; None is the service's own."""
+    keep_revisions_s: Annotated[int, Field(ge=0)] | None = None
+    """How long a revision that nobody tagged is kept from garbage collection; None is the service's own."""
+
+
 class RepositoryRecord(_State):
-    """Whose repository it is, and which bucket feeds it."""
+    """Whose repository it is, which bucket feeds it, and how it is to be treated.
+
+    Bucket and owner never change; standing and settings do.
+    """
 
     repository: str
     bucket: str
@@ -44,7 +83,8 @@ class RepositoryRecord(_State):
     subject: str
     group: str | None = None
     created_at: datetime
-    unpack_archives: bool = True
+    standing: Standing = Standing.ACTIVE
+    settings: RepositorySettings = RepositorySettings()
 
     @property
     def path(self) -> str:
@@ -109,6 +149,33 @@ def keep_record(state: BlobStore, record: RepositoryRecord) -> RepositoryRecord:
     except VersionMoved:
         return load_record(state, record.repository)
     return record
+
+
+RECORD_ATTEMPTS = 8
+"""How often a lost swap of a record is made again."""
+
+
+def change_record(
+    state: BlobStore, repository: str, change: Callable[[RepositoryRecord], RepositoryRecord]
+) -> RepositoryRecord:
+    """Replace the record by what `change` makes of it and return the new one; nothing is written if it is the same.
+
+    Raises RepositoryUnknown, and VersionMoved when the swap was lost RECORD_ATTEMPTS times.
+    """
+    for _ in range(RECORD_ATTEMPTS):
+        blob = state.get(record_path(repository))
+        if blob is None:
+            raise RepositoryUnknown(f"there is no repository {repository}")
+        before = RepositoryRecord.from_bytes(blob.body)
+        after = change(before)
+        if after == before:
+            return before
+        try:
+            state.replace(after.path, after.to_bytes(), blob.version)
+        except VersionMoved:
+            continue
+        return after
+    raise VersionMoved(f"the record of {repository} was changed {RECORD_ATTEMPTS} times by others")
 
 
 def open_problems(state: BlobStore, repository: str) -> Iterator[Problem]:
