@@ -142,6 +142,14 @@ def load_record(state: BlobStore, repository: str) -> RepositoryRecord:
     return RepositoryRecord.from_bytes(blob.body)
 
 
+def repository_names(state: BlobStore, *, after: str = "") -> Iterator[str]:
+    """The names of all repositories in alphabetical order, those after `after` only; reads no record."""
+    for info in state.list("repositories/"):
+        name = info.path.removeprefix("repositories/").removesuffix(".json")
+        if name > after:
+            yield name
+
+
 def keep_record(state: BlobStore, record: RepositoryRecord) -> RepositoryRecord:
     """Write the record if there is none and return the one that counts."""
     try:

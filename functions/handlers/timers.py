@@ -1,0 +1,44 @@
+"""What a timer stands for: the same request for every repository, each an event of its own.
+
+A PingSource posts to the function directly, and a post that is lost costs nothing: the next one comes. The function
+turns it into one event per repository, on the queue that it is fed from. So one repository that cannot be served now
+is tried again by itself, and thousands of them spread over as many instances as there may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cloudevents.http import CloudEvent
+
+from events.event import Event, traceparent_of
+from functions.handlers.cloud import Cloud, event_source
+from functions.publishing.records import repository_names
+
+PING = "dev.knative.sources.ping"
+"""The type of what a PingSource sends."""
+
+BATCH = 500
+"""Events that are confirmed together."""
+
+
+def is_timer(event: CloudEvent) -> bool:
+    """Whether a timer sent the event."""
+    return bool(event["type"] == PING)
+
+
+def ask_for_each(event: CloudEvent, cloud: Cloud, step: str, request: Callable[[str], Event]) -> int:
+    """Publish `request(fqrn)` for every repository; returns how many, when all are confirmed.
+
+    Raises BrokerUnavailable or StoreUnavailable; what was sent before is sent again then, which must be harmless.
+    """
+    now, trace = cloud.clock(), traceparent_of(event)
+    waiting: list[CloudEvent] = []
+    sent = 0
+    for fqrn in repository_names(cloud.state):
+        waiting.append(request(fqrn).to_cloudevent(source=event_source(step), time=now, traceparent=trace))
+        if len(waiting) >= BATCH:
+            cloud.bus.publish(waiting)
+            sent, waiting = sent + len(waiting), []
+    cloud.bus.publish(waiting)
+    return sent + len(waiting)
