@@ -16,6 +16,13 @@ REPOSITORIES_PATH = "info/v1/repositories.json"
 META_PATH = "info/v1/meta.json"
 
 _SCHEMA = 1
+_FACTS = {
+    "cvmfs_version": "cvmfs-cloud",
+    "os_id": "none",
+    "os_version_id": "none",
+    "os_pretty_name": "object storage",
+}
+"""What ``cvmfs_server`` says of its machine. Nothing needs it, but monitoring refuses a file without these members."""
 _META = {"administrator": "", "email": "", "organisation": "", "custom": {}}
 
 
@@ -48,6 +55,8 @@ def delist(server: BlobStore, fqrn: str) -> Members:
 
 def _begin(members: Members) -> None:
     members.setdefault("schema", _SCHEMA)
+    for name, fact in _FACTS.items():
+        members.setdefault(name, fact)
     for name in ("repositories", "replicas"):
         if not isinstance(members.get(name), list):
             members[name] = []

@@ -21,6 +21,14 @@ def server(request, tmp_path):
     return MemoryBlobStore() if request.param == "memory" else DirectoryBlobStore(tmp_path)
 
 
+FACTS = {
+    "cvmfs_version": "cvmfs-cloud",
+    "os_id": "none",
+    "os_version_id": "none",
+    "os_pretty_name": "object storage",
+}
+
+
 def listed(server):
     return json.loads(server.get(REPOSITORIES_PATH).body)
 
@@ -29,6 +37,7 @@ def test_the_list_has_the_form_that_monitoring_knows(server):
     enlist(server, "a.example.org")
     assert listed(server) == {
         "schema": 1,
+        **FACTS,
         "repositories": [{"name": "a.example.org", "url": "/cvmfs/a.example.org"}],
         "replicas": [],
     }
@@ -56,6 +65,7 @@ def test_what_others_wrote_stays(server):
     theirs = {
         "schema": 1,
         "last_geodb_update": "Mon Nov 23 10:00:00 UTC 2026",
+        "cvmfs_version": "2.12.0",
         "replicas": [{"name": "r.example.org", "url": "/cvmfs/r.example.org"}],
         "repositories": [{"name": "a.example.org", "url": "/cvmfs/a", "alias": "a"}, "odd"],
     }
@@ -64,7 +74,7 @@ def test_what_others_wrote_stays(server):
     enlist(server, "a.example.org")
     enlist(server, "b.example.org")
     added = {"name": "b.example.org", "url": "/cvmfs/b.example.org"}
-    assert listed(server) == theirs | {"repositories": [*theirs["repositories"], added]}
+    assert listed(server) == FACTS | theirs | {"repositories": [*theirs["repositories"], added]}
     assert server.get(META_PATH).body == b'{"administrator": "me"}'
 
 
