@@ -8,7 +8,7 @@
 - ``EventError``: what is wrong with any of these, fault by fault
 """
 
-from events.change import ChangeRecord, ChunkRecord, EntryRecord, TreeRecord
+from events.change import ChangeRecord, ChunkRecord, EntryRecord, TreeRecord, Withheld
 from events.errors import EventError, UnknownTypeError
 from events.event import Event, traceparent_of
 from events.legacy import LEGACY_REPLY_QUEUE, LegacyRequest, reply_to_created, reply_to_refused
@@ -51,6 +51,7 @@ __all__ = [
     "TreeRecord",
     "UnknownTypeError",
     "UploadRefused",
+    "Withheld",
     "bucket_of",
     "event_class",
     "parse_notification",
