@@ -21,12 +21,15 @@ from functions.publishing.quota import QUOTA_CODES, UNLIMITED, Extent, Quota, Ro
 from functions.publishing.sources import (
     COVERS_ATTRIBUTE,
     ETAG_ATTRIBUTE,
+    MARKER_ATTRIBUTE,
     entry_of,
     entry_record,
     implied_directory,
     is_archive,
     is_implied,
     is_sourced,
+    marker_key,
+    marker_rank,
     rank_of,
     rank_of_record,
     source_key,
@@ -101,6 +104,9 @@ class _Batch:
     def remove(self, path: str, key: str) -> None:
         """Remove what came from the object of this key, if that is what stands there."""
         entry = self._tree.lookup(path)
+        if entry is not None and MARKER_ATTRIBUTE in entry.xattrs and key == marker_key(path):
+            self._tree.put(path, _without(entry, MARKER_ATTRIBUTE))
+            self.outcome.vacated.add(path)
         if entry is None or source_key(path, entry) != key:
             return
         self._uncover(path, entry)
@@ -128,7 +134,8 @@ class _Batch:
         """End the nested catalog that an uploaded marker asked for; the tree of an archive has one all the same."""
         root = self._tree.lookup(directory)
         if root is not None and is_archive(root):
-            self._tree.put(f"{directory}/{MARKER_NAME}", self._marker)
+            own = replace(self._marker, mtime=source_modified(root))
+            self._tree.put(f"{directory}/{MARKER_NAME}", own)
         else:
             self._tree.merge(directory)
 
@@ -154,12 +161,13 @@ class _Batch:
         existing = self._tree.lookup(record.path)
         if existing is not None and _same(existing, wanted):
             return
-        if existing is not None and wanted.is_directory and record.tree is None and is_archive(existing):
-            return  # the directory exists by its archive; a marker object adds nothing
         refused = self._refusal(record, wanted)
         if refused is not None:
             self.outcome.clashes.append(refused)
             self.remove(record.path, record.key)  # an older version of the same object
+            return
+        if existing is not None and wanted.is_directory and record.tree is None and is_archive(existing):
+            self._note_marker(record.path, existing, record.modified)
             return
         covers = self._make_room(record, wanted)
         if record.tree is None:
@@ -228,6 +236,12 @@ class _Batch:
             self._tree.remove(record.path)
         return False
 
+    def _note_marker(self, path: str, root: Entry, modified: int) -> None:
+        """A marker object adds nothing to the directory of an archive, but keeps older files from its path."""
+        if root.xattrs.get(MARKER_ATTRIBUTE) != str(modified).encode():
+            self._tree.put(path, replace(root, xattrs={**root.xattrs, MARKER_ATTRIBUTE: str(modified).encode()}))
+            self.outcome.vacated.add(path)
+
     def _put(self, path: str, entry: Entry) -> None:
         self._tree.put(path, entry)
         if base_name(path) == MARKER_NAME:
@@ -236,25 +250,38 @@ class _Batch:
     def _mount(self, record: ChangeRecord, unpacked: TreeRecord, root: Entry) -> None:
         """Put the tree of an archive in its place; uploads newer than the archive stay, older ones are hidden."""
         newer: list[tuple[str, Entry]] = []
-        if self._tree.lookup(record.path) is not None:
+        before = self._tree.lookup(record.path)
+        if before is not None:
+            marker = before.xattrs.get(MARKER_ATTRIBUTE)
+            if is_sourced(before) and not is_archive(before):
+                marker = str(source_modified(before)).encode()
+            if marker is not None:
+                root = replace(root, xattrs={**root.xattrs, MARKER_ATTRIBUTE: marker})
             rank = rank_of_record(record)
+            reason = f"{record.path} was taken by the newer {record.key}"
             for path, entry in uploads_below(self._tree, record.path):
+                hidden = marker_rank(path, entry)
+                if hidden is not None and hidden < rank:
+                    claim = Claim(path, hidden, is_directory=True)
+                    self.outcome.clashes.append(Clash(marker_key(path), "", reason, claim))
                 if rank_of(path, entry) > rank:
                     newer.append((path, entry))
                 else:
-                    self._lose(path, entry, f"{record.path} was taken by the newer {record.key}")
+                    self._lose(path, entry, reason)
             self._tree.remove(record.path)
         reference = NestedReference(record.path, Digest.parse(unpacked.catalog), unpacked.catalog_size)
         counters = Counters.of_mapping(unpacked.counters)
         self._tree.graft(record.path, replace(root, linkcount=unpacked.linkcount), reference, counters)
+        if _told(root) != root.xattrs:
+            self._tree.put(record.path, root)  # what follows from other objects is not in the catalog that was stored
         self._put_back(newer)
 
     def _put_back(self, uploads: Iterable[tuple[str, Entry]]) -> None:
         """Enter uploads again after the tree around them was replaced; what is in their way gives way."""
         for path, entry in uploads:
             if is_archive(entry):
-                # Its members went with the tree.
-                self.outcome.look_again.add(str(source_key(path, entry)).removeprefix(AREA))
+                # Its members went with the tree; a marker object for its directory would begin with the path.
+                self.outcome.look_again |= {str(source_key(path, entry)).removeprefix(AREA), path.removeprefix("/")}
                 continue
             directory = parent_path(path)
             covers = False
@@ -313,7 +340,12 @@ def _same(existing: Entry, wanted: Entry) -> bool:
 
 
 def _told(entry: Entry) -> dict[str, bytes]:
-    return {name: value for name, value in entry.xattrs.items() if name != COVERS_ATTRIBUTE}
+    """The attributes that follow from the object alone."""
+    return {name: value for name, value in entry.xattrs.items() if name not in {COVERS_ATTRIBUTE, MARKER_ATTRIBUTE}}
+
+
+def _without(entry: Entry, attribute: str) -> Entry:
+    return replace(entry, xattrs={name: value for name, value in entry.xattrs.items() if name != attribute})
 
 
 def _is_covering(entry: Entry) -> bool:

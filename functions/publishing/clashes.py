@@ -16,6 +16,7 @@ from functions.publishing.sources import (
     Rank,
     is_archive,
     is_sourced,
+    marker_rank,
     rank_of,
     rank_of_record,
     source_key,
@@ -101,7 +102,7 @@ def uploads_below(tree: CatalogTree, path: str) -> list[tuple[str, Entry]]:
     The members of an archive did not. An archive with nothing added, the usual case, has attributes on its root only.
     """
     top = tree.lookup(path)
-    if top is None or (top.is_nested_root and tree.catalog_holding(path).total_counters.xattr <= 1):
+    if top is None or (top.is_nested_root and tree.catalog_holding(path).total_counters.xattr <= bool(top.xattrs)):
         return []
     return [(below, entry) for below, entry in tree.walk(path) if below != path and is_sourced(entry)]
 
@@ -116,5 +117,8 @@ def _taken(path: str, existing: Entry) -> str:
 
 
 def _newest_below(tree: CatalogTree, path: str) -> Rank:
-    ranks = [rank_of(below, entry) for below, entry in tree.walk(path) if is_sourced(entry)]
-    return max(ranks, default=(0, ""))
+    newest: Rank = (0, "")
+    for below, entry in tree.walk(path):
+        if is_sourced(entry):
+            newest = max(newest, rank_of(below, entry), marker_rank(below, entry) or newest)
+    return newest

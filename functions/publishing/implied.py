@@ -72,7 +72,7 @@ class ImpliedDirectories:
             return False
         newest = max(entry.mtime, self._gains.get(path, entry.mtime))
         if path in self._losses:
-            children = self._tree.listing(path)
+            children = [(name, self._as_edited(f"{path}/{name}", child)) for name, child in self._tree.listing(path)]
             if all(name in _MARKERS and not is_sourced(child) for name, child in children):
                 self._tree.remove(path)
                 self.lost(parent_path(path))
@@ -87,3 +87,7 @@ class ImpliedDirectories:
         else:
             self.lost(parent_path(path))
         return True
+
+    def _as_edited(self, path: str, entry: Entry) -> Entry:
+        """The root of a nested catalog instead of its mount point, which follows when catalogs are written."""
+        return self._tree.lookup(path) or entry if entry.is_nested_mountpoint else entry

@@ -5,6 +5,7 @@
 * ``user.source.key``: the key below ``cvmfs/``, where its directory is not the entry's own either;
 * ``user.source.modified``: the object's LastModified in seconds, where the entry's own mtime is another;
 * ``user.source.permissions``: the rules of the bucket that decided its permissions, where they are not the usual ones;
+* ``user.source.marker``: on the top of an archive's tree, the LastModified of a marker object for the same directory;
 * ``user.source.covers``: it stands where an archive has a member, which is to come back when it goes.
 
 A directory that exists only because something is in it has ``user.made.by`` with the value ``uploads``.
@@ -26,6 +27,7 @@ NAME_ATTRIBUTE = "user.source.name"
 KEY_ATTRIBUTE = "user.source.key"
 MODIFIED_ATTRIBUTE = "user.source.modified"
 PERMISSIONS_ATTRIBUTE = "user.source.permissions"
+MARKER_ATTRIBUTE = "user.source.marker"
 COVERS_ATTRIBUTE = "user.source.covers"
 
 _BY_UPLOADS = b"uploads"
@@ -104,6 +106,17 @@ def source_modified(entry: Entry) -> int:
 def rank_of(path: str, entry: Entry) -> Rank:
     """The rank of the object an entry came from; one that came from none has its own time and no key."""
     return source_modified(entry), source_key(path, entry) or ""
+
+
+def marker_rank(path: str, entry: Entry) -> Rank | None:
+    """The rank of the marker object for the directory in which an archive was unpacked, if there is one."""
+    modified = entry.xattrs.get(MARKER_ATTRIBUTE)
+    return None if modified is None else (int(modified), marker_key(path))
+
+
+def marker_key(path: str) -> str:
+    """The key of the marker object of a directory."""
+    return f"{AREA}{path.removeprefix('/')}/"
 
 
 def rank_of_record(record: ChangeRecord) -> Rank:
