@@ -129,18 +129,21 @@ def _follow(repository: RepositoryRecord, event: CloudEvent, cloud: Cloud) -> No
     """The bucket has other rules now: every object may be affected, and changes that wait may be due."""
     fqrn = repository.repository
     try:
-        version = cloud.rules.accept(repository)
+        change = cloud.rules.changed(repository)
     except UploadRefused as err:
         tell(err, step=STEP, repository=fqrn, bucket=repository.bucket, key=SETTINGS_KEY, etag="", cloud=cloud)
         raise
     clear_problems(cloud.state, fqrn, frozenset({SETTINGS_KEY}))
-    cause = f"sync-settings/{version}"
+    if change is None:
+        return
+    cause = f"sync-settings/{change.version}"
     wishes = [
         ReconciliationRequested(repository=fqrn, cause=f"{cause}/{event['id']}"),
         RepositoryChanged(repository=fqrn, cause=cause),
     ]
     now, trace = cloud.clock(), traceparent_of(event)
     cloud.bus.publish([wish.to_cloudevent(source=event_source(STEP), time=now, traceparent=trace) for wish in wishes])
+    cloud.rules.follow(repository, change)
 
 
 def _send(fqrn: str, changes: list[ChangeRecord], event: CloudEvent, cloud: Cloud) -> None:

@@ -1,8 +1,8 @@
 """The rules of the buckets: read where they are, judged once per version, and the last ones without mistakes kept.
 
-What counts follows from the bucket and from one file in the state bucket, ``sync-settings/<fqrn>.toml``: no settings in
+What counts follows from the bucket and from one file in the state bucket, ``sync-settings/<fqrn>.json``: no settings in
 the bucket, no rules; settings without mistakes, those; settings with a mistake, the last ones that had none. Who was
-told that the settings changed puts that file in order (`accept`); everybody else only reads.
+told that the settings changed puts that file in order (`changed`, `follow`); everybody else only reads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from functions.errors import UploadRefused, VersionMoved
 from functions.ports import BlobStore, Clock, ObjectInfo, ObjectSource
 from functions.publishing.keys import SETTINGS_KEY
-from functions.publishing.records import RepositoryRecord, RepositorySettings
+from functions.publishing.records import KeptSettings, RepositoryRecord, RepositorySettings, kept_settings_path
 from functions.publishing.rules import Rules
 from functions.publishing.sync_settings import SIZE_LIMIT, SyncSettings, SyncSettingsFault
 
@@ -35,6 +35,18 @@ class _Read:
     sync: SyncSettings
     faults: tuple[str, ...] = ()
     content: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Other settings than those that were followed so far; `kept` is None where there are none any more."""
+
+    kept: KeptSettings | None
+
+    @property
+    def version(self) -> str:
+        """Which version of the settings counts from now on."""
+        return "none" if self.kept is None else self.kept.version
 
 
 class KnownRules:
@@ -69,21 +81,31 @@ class KnownRules:
         """The rules as they are now, for the one who publishes; costs one HEAD while they stay the same."""
         return self._rules(record, self._read(record))
 
-    def accept(self, record: RepositoryRecord) -> str:
-        """Follow a change of the settings: returns which version counts from now on; raises UploadRefused if faulty."""
+    def changed(self, record: RepositoryRecord) -> Change | None:
+        """What changed since somebody last followed a change; raises UploadRefused if the settings have mistakes."""
         read = self._read(record)
-        path = kept_path(record.repository)
-        if read.version is None:
-            self._state.delete(path)
-            return "none"
+        blob = self._state.get(kept_settings_path(record.repository))
+        kept = None if blob is None else KeptSettings.from_bytes(blob.body)
         if read.faults:
             raise UploadRefused(
                 f"{SETTINGS_KEY.rpartition('/')[2]} is not followed: {'; '.join(read.faults)}",
                 code="sync-settings",
                 hint="Correct it and upload it again; until then the last version without mistakes counts.",
             )
-        self._state.put(path, read.content)
-        return f"{read.version[0]}@{int(read.version[1].timestamp())}"
+        if read.version is None:
+            return None if kept is None else Change(None)
+        etag, modified = read.version
+        version = f"{etag}@{int(modified.timestamp())}"
+        if kept is not None and kept.version == version:
+            return None
+        return Change(KeptSettings(repository=record.repository, version=version, content=read.content.decode()))
+
+    def follow(self, record: RepositoryRecord, change: Change) -> None:
+        """Note that a change is followed; to be called when everybody has been told."""
+        if change.kept is None:
+            self._state.delete(kept_settings_path(record.repository))
+        else:
+            self._state.put(change.kept.path, change.kept.to_bytes())
 
     def _rules(self, record: RepositoryRecord, read: _Read) -> Rules:
         own = record.settings.model_dump(exclude_none=True)
@@ -126,13 +148,9 @@ class KnownRules:
         raise VersionMoved(f"{info.key} of {record.repository} was replaced {READ_ATTEMPTS} times while it was read")
 
     def _kept(self, repository: str) -> SyncSettings:
-        blob = self._state.get(kept_path(repository))
+        blob = self._state.get(kept_settings_path(repository))
         try:
-            return SyncSettings() if blob is None else SyncSettings.parse(blob.body)
+            kept = "" if blob is None else KeptSettings.from_bytes(blob.body).content
+            return SyncSettings.parse(kept.encode())
         except SyncSettingsFault:
             return SyncSettings()  # kept by a version of this service that knew other settings
-
-
-def kept_path(repository: str) -> str:
-    """Where the last settings without mistakes are kept in the state bucket."""
-    return f"sync-settings/{repository}.toml"
