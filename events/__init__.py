@@ -1,6 +1,6 @@
 """The contract between functions: every event as a class, and the foreign messages that become events.
 
-- ``RepositoryRequested`` … ``UploadRefused``: one frozen class per event type; ``README.md`` is the catalogue
+- ``RepositoryRequested`` … ``BucketReconciled``: one frozen class per event type; ``README.md`` is the catalogue
 - ``read_event``, ``event_class``: a CloudEvent or a type name to its class
 - ``ChangeRecord``: what waits in a repository's change queue (not a CloudEvent)
 - ``parse_notification``: RadosGW's bucket notifications
@@ -8,11 +8,12 @@
 - ``EventError``: what is wrong with any of these, fault by fault
 """
 
-from events.change import ChangeRecord, ChunkRecord, EntryRecord, TreeRecord
+from events.change import ChangeRecord, ChunkRecord, EntryRecord, TreeRecord, Withheld
 from events.errors import EventError, UnknownTypeError
 from events.event import Event, traceparent_of
 from events.legacy import LEGACY_REPLY_QUEUE, LegacyRequest, reply_to_created, reply_to_refused
 from events.names import bucket_of, valid_fqrn
+from events.reconciliation import BucketReconciled, ReconciliationRequested
 from events.registry import EVENT_CLASSES, event_class, read_event
 from events.repositories import (
     PATHS_LIMIT,
@@ -32,12 +33,14 @@ __all__ = [
     "LEGACY_REPLY_QUEUE",
     "PATHS_LIMIT",
     "TYPE_PREFIX",
+    "BucketReconciled",
     "ChangeRecord",
     "ChunkRecord",
     "EntryRecord",
     "Event",
     "EventError",
     "LegacyRequest",
+    "ReconciliationRequested",
     "Record",
     "RepositoryChanged",
     "RepositoryCreated",
@@ -48,6 +51,7 @@ __all__ = [
     "TreeRecord",
     "UnknownTypeError",
     "UploadRefused",
+    "Withheld",
     "bucket_of",
     "event_class",
     "parse_notification",

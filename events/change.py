@@ -7,6 +7,7 @@ room knows nothing of the repository format.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -50,10 +51,21 @@ class TreeRecord(_Record):
     linkcount: int
 
 
-class ChangeRecord(_Record):
-    """One object as it was seen: to be entered as `entry` or `tree`, or gone where both are None.
+class Withheld(StrEnum):
+    """Why an object that is there is not to be published."""
 
-    `path` is the repository path it stands for; `modified` the object's LastModified in seconds since the epoch.
+    REFUSED = "refused"
+    """It cannot be published as it is; the user has been told."""
+    EXCLUDED = "excluded"
+    """The rules in its bucket leave it out."""
+
+
+class ChangeRecord(_Record):
+    """One object as it was seen: to be entered as `entry` or `tree`, or to go where both are None.
+
+    It goes because it was found absent, or is `withheld`. `path` is the repository path it stands for; `modified` the
+    object's LastModified in seconds since the epoch. `rules` tells by which rules of its bucket it was taken in, and
+    `permissions` which of these decided its permissions; both are empty for the usual ones.
     """
 
     bucket: str
@@ -63,11 +75,14 @@ class ChangeRecord(_Record):
     modified: int = 0
     entry: EntryRecord | None = None
     tree: TreeRecord | None = None
+    withheld: Withheld | None = None
+    rules: str = ""
+    permissions: str = ""
     traceparent: str | None = None
 
     @property
     def removed(self) -> bool:
-        """Whether the object was found absent."""
+        """Whether what was published of the object is to go."""
         return self.entry is None and self.tree is None
 
     def to_bytes(self) -> bytes:

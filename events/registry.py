@@ -10,6 +10,7 @@ from cloudevents.http import CloudEvent
 
 from events.errors import UnknownTypeError
 from events.event import Event
+from events.reconciliation import BucketReconciled, ReconciliationRequested
 from events.repositories import (
     RepositoryChanged,
     RepositoryCreated,
@@ -31,6 +32,8 @@ EVENT_CLASSES: Final[Mapping[str, type[Event]]] = MappingProxyType(
             RepositoryChanged,
             RepositoryPublished,
             UploadRefused,
+            ReconciliationRequested,
+            BucketReconciled,
         )
     }
 )

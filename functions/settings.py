@@ -59,6 +59,17 @@ class Settings(BaseModel):
     """Seconds after which a publisher under sustained load hands its repository on, well below the request timeout."""
     record_keep_s: float = Field(default=5.0, ge=0, le=300)
     """Seconds after which a process reads a repository's record again: how long a suspension or setting may take."""
+    files_limit: int | None = Field(default=None, ge=0)
+    """Files, links and directories of a repository that has no limit of its own; no limit if not set."""
+    bytes_limit: int | None = Field(default=None, ge=0)
+    """Bytes of content of such a repository."""
+    file_bytes_limit: int | None = Field(default=None, ge=0)
+    """Bytes of one file, also of one in an archive."""
+    archive_members_limit: int = Field(default=1_000_000, ge=1)
+    archive_bytes_limit: int = Field(default=200 * 2**30, ge=1)
+    """Bytes of content that an archive may unpack to."""
+    archive_ratio_limit: int = Field(default=200, ge=1)
+    """How many times its own size an archive may unpack to."""
     catalog_cache_mib: int = Field(default=48, ge=0)
     retry_for_s: int = Field(default=7 * 24 * 3600, ge=60)
     """Seconds after which an event that still cannot be handled is parked; counted from its CloudEvent time."""

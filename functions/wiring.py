@@ -54,6 +54,7 @@ def build_cloud(mapping: Mapping[str, str]) -> Cloud:
     from functions.adapters.vault import VaultKeyStore  # noqa: PLC0415
     from functions.adapters.vault_client import VaultLogin  # noqa: PLC0415
     from functions.handlers.cloud import Cloud  # noqa: PLC0415
+    from functions.publishing.archive_rules import ArchiveLimits  # noqa: PLC0415
     from functions.publishing.head import ObjectCache  # noqa: PLC0415
     from functions.publishing.pace import Pace  # noqa: PLC0415
     from functions.settings import Settings  # noqa: PLC0415
@@ -82,6 +83,11 @@ def build_cloud(mapping: Mapping[str, str]) -> Cloud:
         executor=ThreadPoolExecutor(PARALLEL_REQUESTS, thread_name_prefix="s3"),
         cache=ObjectCache(settings.catalog_cache_mib << 20),
         pace=Pace(settings.min_publish_interval_s),
+        archive_limits=ArchiveLimits(
+            members=settings.archive_members_limit,
+            content_bytes=settings.archive_bytes_limit,
+            ratio=settings.archive_ratio_limit,
+        ),
     )
 
 

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from events import (
     EVENT_CLASSES,
     PATHS_LIMIT,
+    BucketReconciled,
     Event,
+    ReconciliationRequested,
     RepositoryChanged,
     RepositoryCreated,
     RepositoryKeysStored,
@@ -83,6 +85,23 @@ _FIELDS: dict[type[Event], dict[str, st.SearchStrategy]] = {
         "code": codes,
         "reason": filled_texts,
         "hint": nasty_texts,
+    },
+    ReconciliationRequested: {
+        "repository": fqrns,
+        "cause": filled_texts,
+        "prefix": nasty_texts,
+        "start_after": nasty_texts,
+        "allow_empty": st.booleans(),
+    },
+    BucketReconciled: {
+        "repository": fqrns,
+        "cause": filled_texts,
+        "prefix": nasty_texts,
+        "objects": counts,
+        "entries": counts,
+        "differences": counts,
+        "refused": counts,
+        "seconds": st.floats(min_value=0, allow_infinity=False),
     },
 }
 

@@ -14,7 +14,9 @@ from functions.publishing.commit import Publisher
 from functions.publishing.content import Recipe
 from functions.publishing.head import ObjectCache
 from functions.publishing.known import KnownRepositories
+from functions.publishing.known_rules import KnownRules
 from functions.publishing.pace import Pace
+from functions.publishing.records import RepositorySettings
 from functions.settings import Settings
 
 
@@ -39,11 +41,19 @@ class Cloud:
     declared_queues: set[str] = field(default_factory=set)
     """Repositories whose change queue this process has declared."""
     known: KnownRepositories = field(init=False)
+    rules: KnownRules = field(init=False)
 
     def __post_init__(self) -> None:
-        """Remember records for as long as the settings say."""
+        """Remember records and rules for as long as the settings say."""
         keep = timedelta(seconds=self.settings.record_keep_s)
+        defaults = RepositorySettings(
+            files_limit=self.settings.files_limit,
+            bytes_limit=self.settings.bytes_limit,
+            file_bytes_limit=self.settings.file_bytes_limit,
+        )
+        rules = KnownRules(self.source, self.state, self.clock, keep=keep, defaults=defaults)
         object.__setattr__(self, "known", KnownRepositories(self.state, self.clock, keep))
+        object.__setattr__(self, "rules", rules)
 
     def publisher(self, fqrn: str, signer: Signer | None = None) -> Publisher:
         """The publisher of one repository."""

@@ -8,20 +8,26 @@ from typing import Any
 
 from cloudevents.http import CloudEvent
 
-from events import ChangeRecord, EventError, Record, RepositoryChanged, bucket_of, parse_notification
+from events import (
+    ChangeRecord,
+    EventError,
+    ReconciliationRequested,
+    Record,
+    RepositoryChanged,
+    bucket_of,
+    parse_notification,
+)
 from events.event import traceparent_of
-from functions.errors import Permanent, RepositoryUnknown, Retryable, UploadRefused, VersionMoved
+from functions.errors import Permanent, RepositoryUnknown, Retryable, UploadRefused
 from functions.handlers.cloud import Cloud, event_source
 from functions.handlers.problems import tell
-from functions.publishing.ingest import Ingest, removal
-from functions.publishing.keys import TargetKind, in_area, key_to_target
+from functions.publishing.ingest import Ingest
+from functions.publishing.keys import SETTINGS_KEY, in_area
+from functions.publishing.look import Look, RefusedAsItIs, limits_of
 from functions.publishing.objects import Objects, Uploads
-from functions.publishing.records import RepositoryRecord, clear_problems
+from functions.publishing.records import RepositoryRecord, Standing, clear_problems
 
 STEP = "handle-bucket-notification"
-
-READ_ATTEMPTS = 3
-"""How often an object that is replaced while it is read is looked at again before the event is kept for later."""
 
 
 def handle_bucket_notification(event: CloudEvent, cloud: Cloud) -> None:
@@ -32,20 +38,27 @@ def handle_bucket_notification(event: CloudEvent, cloud: Cloud) -> None:
     later: list[Retryable] = []
     waiting: dict[str, list[ChangeRecord]] = {}
     for record, raw in _records(event):
+        change: ChangeRecord | None = None
+        repository: RepositoryRecord | None = None
         try:
             if isinstance(record, EventError):
                 raise record
-            if not in_area(record.key):
+            repository = _repository_of(record, cloud) if in_area(record.key) else None
+            # A suspended repository is held against its whole bucket when it is resumed; until then nothing is kept.
+            if repository is None or repository.standing is not Standing.ACTIVE:
                 continue
-            repository = _repository_of(record, cloud)
+            if record.key == SETTINGS_KEY:
+                _follow(repository, event, cloud)
+                continue
             change = _look(record, repository, cloud)
-            if change is not None:
-                waiting.setdefault(repository.repository, []).append(change)
         except Retryable as err:
             later.append(err)
         except (Permanent, EventError) as err:
             body = json.dumps({"Records": [raw]}, ensure_ascii=False).encode()
             cloud.bus.park(STEP, body, reason=str(err), headers={"content-type": "application/json"})
+            change = err.record if isinstance(err, RefusedAsItIs) else None
+        if change is not None and repository is not None:
+            waiting.setdefault(repository.repository, []).append(change)
     for fqrn, changes in waiting.items():
         _send(fqrn, changes, event, cloud)
     if later:
@@ -71,7 +84,7 @@ def _repository_of(record: Record, cloud: Cloud) -> RepositoryRecord:
     except EventError as err:
         raise RepositoryUnknown(f"bucket {record.bucket!r} feeds no repository: {err}") from err
     known = cloud.known.get(fqrn)
-    if fqrn not in cloud.declared_queues:
+    if known.standing is Standing.ACTIVE and fqrn not in cloud.declared_queues:
         # A broker that was set up anew has lost the queue; once per process is often enough to bring it back.
         cloud.bus.declare_changes(fqrn)
         cloud.declared_queues.add(fqrn)
@@ -79,35 +92,27 @@ def _repository_of(record: Record, cloud: Cloud) -> RepositoryRecord:
 
 
 def _look(record: Record, repository: RepositoryRecord, cloud: Cloud) -> ChangeRecord | None:
-    """The change a record stands for, or None where there is nothing to publish; raises UploadRefused when refused."""
+    """The change a record stands for, or None where there is nothing to publish; raises RefusedAsItIs when refused."""
+    rules = cloud.rules.get(repository)
+    uploads = Uploads(Objects(cloud.repository_store(repository.repository), cloud.clock), cloud.executor)
+    limits = limits_of(cloud.archive_limits, rules)
+    ingest = Ingest(cloud.recipe, uploads.put, limits, executor=cloud.executor, rules=rules)
     try:
-        target = key_to_target(record.key, unpack_archives=repository.settings.unpack_archives)
-        if target.kind is TargetKind.ROOT:
-            return None
-        uploads = Uploads(Objects(cloud.repository_store(repository.repository), cloud.clock), cloud.executor)
-        ingest = Ingest(cloud.recipe, uploads.put, cloud.archive_limits, executor=cloud.executor)
-        for _ in range(READ_ATTEMPTS):
-            reader = cloud.source.open(record.bucket, record.key)
-            if reader is None:
-                return removal(record.bucket, record.key, target)
-            try:
-                change = ingest.take(record.bucket, target, reader)
-            except VersionMoved:
-                continue
-            finally:
-                uploads.finish()
-            return change
-    except UploadRefused as err:
-        _tell(err, record, repository, cloud)
+        change = Look(record.bucket, cloud.source, rules, ingest, uploads.finish).at(record.key, size_told=record.size)
+    except RefusedAsItIs as err:
+        if _tell(err, record, repository, cloud):
+            raise
         return None
-    raise VersionMoved(f"{record.key!r} in {record.bucket} was replaced {READ_ATTEMPTS} times while it was read")
+    if change is None:
+        clear_problems(cloud.state, repository.repository, frozenset({record.key}))
+    return change
 
 
-def _tell(refused: UploadRefused, record: Record, repository: RepositoryRecord, cloud: Cloud) -> None:
-    """Make a refusal visible to the user, unless the object is gone and with it the problem."""
+def _tell(refused: UploadRefused, record: Record, repository: RepositoryRecord, cloud: Cloud) -> bool:
+    """Make a refusal visible to the user; false if the object is gone and with it the problem."""
     if cloud.source.head(record.bucket, record.key) is None:
         clear_problems(cloud.state, repository.repository, frozenset({record.key}))
-        return
+        return False
     tell(
         refused,
         step=STEP,
@@ -117,7 +122,28 @@ def _tell(refused: UploadRefused, record: Record, repository: RepositoryRecord, 
         etag=record.etag,
         cloud=cloud,
     )
-    raise refused
+    return True
+
+
+def _follow(repository: RepositoryRecord, event: CloudEvent, cloud: Cloud) -> None:
+    """The bucket has other rules now: every object may be affected, and changes that wait may be due."""
+    fqrn = repository.repository
+    try:
+        change = cloud.rules.changed(repository)
+    except UploadRefused as err:
+        tell(err, step=STEP, repository=fqrn, bucket=repository.bucket, key=SETTINGS_KEY, etag="", cloud=cloud)
+        raise
+    clear_problems(cloud.state, fqrn, frozenset({SETTINGS_KEY}))
+    if change is None:
+        return
+    cause = f"sync-settings/{change.version}"
+    wishes = [
+        ReconciliationRequested(repository=fqrn, cause=f"{cause}/{event['id']}"),
+        RepositoryChanged(repository=fqrn, cause=cause),
+    ]
+    now, trace = cloud.clock(), traceparent_of(event)
+    cloud.bus.publish([wish.to_cloudevent(source=event_source(STEP), time=now, traceparent=trace) for wish in wishes])
+    cloud.rules.follow(repository, change)
 
 
 def _send(fqrn: str, changes: list[ChangeRecord], event: CloudEvent, cloud: Cloud) -> None:

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from cloudevents.http import CloudEvent
 
-from events import PATHS_LIMIT, ChangeRecord, EventError, RepositoryChanged, RepositoryPublished
+from events import (
+    PATHS_LIMIT,
+    ChangeRecord,
+    EventError,
+    ReconciliationRequested,
+    RepositoryChanged,
+    RepositoryPublished,
+    Withheld,
+)
 from events.event import traceparent_of
 from functions.cvmfs.entry import Entry
-from functions.errors import UploadRefused
+from functions.errors import BrokerUnavailable, UploadRefused
 from functions.handlers.cloud import Cloud, event_source
 from functions.handlers.problems import tell
-from functions.ports import ChangeConsumer, Delivery
+from functions.handlers.timers import is_timer, wake_up_all
+from functions.ports import ChangeConsumer, Delivery, QueueState
 from functions.publishing.application import Outcome, apply_records
 from functions.publishing.commit import Published
 from functions.publishing.dirtab import DIRTAB_PATH
-from functions.publishing.records import clear_problems
-from functions.publishing.selection import current_records, look_again
+from functions.publishing.records import RepositoryRecord, Standing, clear_problems, open_problems
+from functions.publishing.rules import Rules
+from functions.publishing.selection import Selection, current_records, look_again
+from functions.publishing.shadows import may_have_shadows, second_look
 from functions.publishing.tree import CatalogTree
 
 STEP = "publish-transaction"
@@ -31,22 +43,48 @@ BATCH = 10_000
 
 
 def publish_transaction(event: CloudEvent, cloud: Cloud) -> None:
-    """Publish what waits, in as few revisions as the pace allows; another publisher at work makes this a no-op."""
+    """Publish what waits, in as few revisions as the pace allows; another publisher at work makes this a no-op.
+
+    Changes of a repository that is suspended, or whose owner wants revisions at certain times only, stay in the queue:
+    it is resumed with a look at its whole bucket, and a timer wakes publishers for what waits.
+    """
+    if is_timer(event):
+        wake_up_all(event, cloud, STEP)
+        return
     changed = RepositoryChanged.from_cloudevent(event)
     fqrn = changed.repository
     leave_at = time.monotonic() + cloud.settings.publish_stay_s
-    state = cloud.bus.changes_state(fqrn)
+    state = _state_of(fqrn, cloud)
     if state.consumers:
         return
     while state.ready:
+        record = cloud.known.get(fqrn)
+        if record.standing is not Standing.ACTIVE or not _is_due(cloud.rules.fresh(record), fqrn, cloud):
+            return
         with cloud.bus.consume_changes(fqrn) as queue:
-            _Stay(fqrn, queue, cloud, traceparent_of(event)).work(leave_at)
+            _Stay(record, queue, cloud, traceparent_of(event)).work(leave_at)
         # Changes sent while this consumer was attached brought no wake-up of their own, so look once more. If somebody
         # is counted as attached, it may still be this one: then what is ready is not known, and a wake-up finds out.
         state = cloud.bus.changes_state(fqrn)
         if state.consumers or (state.ready and time.monotonic() >= leave_at):
             _hand_on(changed, event, cloud)
             return
+
+
+def _state_of(fqrn: str, cloud: Cloud) -> QueueState:
+    """The state of the change queue; raises RepositoryUnknown if it went with its repository."""
+    try:
+        return cloud.bus.changes_state(fqrn)
+    except BrokerUnavailable:
+        cloud.known.get(fqrn)
+        raise
+
+
+def _is_due(rules: Rules, fqrn: str, cloud: Cloud) -> bool:
+    if not rules.is_timed:
+        return True
+    last = datetime.fromtimestamp(cloud.publisher(fqrn).head().manifest.published_at, UTC)
+    return rules.is_due(last, cloud.clock())
 
 
 def _hand_on(changed: RepositoryChanged, event: CloudEvent, cloud: Cloud) -> None:
@@ -57,87 +95,106 @@ def _hand_on(changed: RepositoryChanged, event: CloudEvent, cloud: Cloud) -> Non
 class _Stay:
     """One publisher's time as the active consumer of a change queue."""
 
-    def __init__(self, fqrn: str, queue: ChangeConsumer, cloud: Cloud, trace: str | None) -> None:
-        self._fqrn = fqrn
+    def __init__(self, record: RepositoryRecord, queue: ChangeConsumer, cloud: Cloud, trace: str | None) -> None:
+        self._record = record
+        self._fqrn = fqrn = record.repository
         self._queue = queue
         self._cloud = cloud
         self._trace = trace
         self._publisher = cloud.publisher(fqrn)
+        interval_s = cloud.rules.get(record).interval_s
+        self._interval_s = max(interval_s, cloud.settings.min_publish_interval_s) if interval_s else None
 
     def work(self, leave_at: float) -> None:
         """Publish batch after batch until nothing comes any more, or it is time to leave."""
         batch = list(self._queue.take(wait_s=FIRST_WAIT_S, most=BATCH))
         while batch:
             self._gather(batch)
-            self._publish(batch)
-            if time.monotonic() >= leave_at:
+            rules = self._publish(batch)
+            if time.monotonic() >= leave_at or rules.is_timed:
                 return
             batch = list(self._queue.take(wait_s=self._cloud.settings.publish_linger_s, most=BATCH))
 
     def _gather(self, batch: list[Delivery]) -> None:
         """Add what else arrives until the next revision is due."""
         while len(batch) < BATCH:
-            wait_s = self._cloud.pace.wait_s(self._fqrn, time.monotonic())
+            wait_s = self._cloud.pace.wait_s(self._fqrn, time.monotonic(), self._interval_s)
             more = self._queue.take(wait_s=wait_s, most=BATCH - len(batch))
             batch += more
             if not more and wait_s <= 0:
                 return
 
-    def _publish(self, batch: Sequence[Delivery]) -> None:
-        records = self._current(batch)
+    def _publish(self, batch: Sequence[Delivery]) -> Rules:
+        """Make the next revision of a batch; returns the rules that were followed."""
+        rules = self._cloud.rules.fresh(self._record)
+        selected = self._current(batch, rules)
+        records = selected.records
         outcome = Outcome()
 
         def edit(tree: CatalogTree, marker: Entry) -> None:
             nonlocal outcome
-            outcome = apply_records(tree, records, marker)
+            outcome = apply_records(tree, records, marker, rules.quota)
 
         published = self._publisher.publish(edit)
         if published.changed:
-            self._cloud.pace.spend(self._fqrn, time.monotonic())
-        lost = frozenset(clash.key for clash in outcome.clashes)
-        clear_problems(self._cloud.state, self._fqrn, frozenset(record.key for record in records) - lost)
+            self._cloud.pace.spend(self._fqrn, time.monotonic(), self._interval_s)
+        refused = {record.key for record in records if record.withheld is Withheld.REFUSED}
+        lost = {clash.key for clash in outcome.clashes}
+        clear_problems(self._cloud.state, self._fqrn, frozenset(record.key for record in records) - lost - refused)
         for clash in outcome.clashes:
-            tell(
-                UploadRefused(clash.reason, code="path-clash", hint="Rename or remove one of the two objects."),
-                step=STEP,
-                repository=self._fqrn,
-                bucket=records[0].bucket,
-                key=clash.key,
-                etag=clash.etag,
-                cloud=self._cloud,
-            )
+            self._tell(UploadRefused(clash.reason, code=clash.code, hint=clash.hint), clash.key, clash.etag)
         self._tell_of_dirtab(records, published)
-        if published.changed or any(delivery.redelivered for delivery in batch):
-            # A redelivered batch may be one whose revision was swapped in by a publisher that died before telling.
+        is_second_time = any(delivery.redelivered for delivery in batch)
+        if is_second_time:
+            # Perhaps a publisher has swapped this revision in and died before it told anybody.
+            outcome.vacated.update(record.path for record in records)
+            outcome.freed = True
+        if published.changed or is_second_time:
             self._announce(published, outcome)
+        self._look_again(outcome, rules, selected.stale, published)
         self._queue.ack(batch)
+        return rules
+
+    def _look_again(self, outcome: Outcome, rules: Rules, stale: frozenset[str], published: Published) -> None:
+        """Ask for a look at what was kept out by something that is gone now, or was seen under other rules."""
+        problems = open_problems(self._cloud.state, self._fqrn) if may_have_shadows(outcome) else ()
+        look = second_look(outcome, problems, rules, stale)
+        if not look:
+            return
+        clear_problems(self._cloud.state, self._fqrn, look.keys)
+        now, revision = self._cloud.clock(), published.manifest.revision
+        self._cloud.bus.publish(
+            [
+                ReconciliationRequested(
+                    repository=self._fqrn, cause=f"revision-{revision}/{int(now.timestamp())}/{prefix}", prefix=prefix
+                ).to_cloudevent(source=event_source(STEP), time=now, traceparent=self._trace)
+                for prefix in look.prefixes
+            ]
+        )
+
+    def _tell(self, refused: UploadRefused, key: str, etag: str) -> None:
+        bucket = self._record.bucket
+        tell(refused, step=STEP, repository=self._fqrn, bucket=bucket, key=key, etag=etag, cloud=self._cloud)
 
     def _tell_of_dirtab(self, records: Sequence[ChangeRecord], published: Published) -> None:
         """Tell the user what is wrong with a dirtab that was uploaded in this batch."""
-        uploaded = [record for record in records if record.path == DIRTAB_PATH]
+        uploaded = [record for record in records if record.path == DIRTAB_PATH and not record.removed]
         for record in uploaded if published.dirtab.faults else ():
-            tell(
-                UploadRefused(
-                    f"{DIRTAB_PATH} is published but not applied: {'; '.join(published.dirtab.faults)}",
-                    code="dirtab",
-                    hint="Correct the lines and upload it again; until then no new nested catalogs are made by it.",
-                ),
-                step=STEP,
-                repository=self._fqrn,
-                bucket=record.bucket,
-                key=record.key,
-                etag=record.etag,
-                cloud=self._cloud,
+            refused = UploadRefused(
+                f"{DIRTAB_PATH} is published but not applied: {'; '.join(published.dirtab.faults)}",
+                code="dirtab",
+                hint="Correct the lines and upload it again; until then no new nested catalogs are made by it.",
             )
+            self._tell(refused, record.key, record.etag)
 
-    def _current(self, batch: Sequence[Delivery]) -> list[ChangeRecord]:
+    def _current(self, batch: Sequence[Delivery], rules: Rules) -> Selection:
         records = []
         for delivery in batch:
             try:
                 records.append(ChangeRecord.from_bytes(delivery.body))
             except EventError as err:
                 self._cloud.bus.park(STEP, delivery.body, reason=str(err), headers={})
-        return current_records(records, look_again(self._cloud.source, self._cloud.executor, records))
+        return current_records(records, look_again(self._cloud.source, self._cloud.executor, records), rules)
 
     def _announce(self, published: Published, outcome: Outcome) -> None:
         manifest = published.manifest

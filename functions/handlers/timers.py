@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 from cloudevents.http import CloudEvent
 
+from events import RepositoryChanged
 from events.event import Event, traceparent_of
+from functions.errors import BrokerUnavailable
 from functions.handlers.cloud import Cloud, event_source
 from functions.publishing.records import repository_names
 
@@ -42,3 +44,23 @@ def ask_for_each(event: CloudEvent, cloud: Cloud, step: str, request: Callable[[
             sent, waiting = sent + len(waiting), []
     cloud.bus.publish(waiting)
     return sent + len(waiting)
+
+
+def wake_up_all(event: CloudEvent, cloud: Cloud, step: str) -> int:
+    """Send ``repository.changed`` for every repository in whose queue changes wait and nobody is at work.
+
+    Changes wait for the time their owner chose, or because a wake-up got lost. A repository that has no queue yet, or
+    none any more, is passed by. Raises BrokerUnavailable when the events are not confirmed.
+    """
+    now, trace = cloud.clock(), traceparent_of(event)
+    waiting = []
+    for fqrn in repository_names(cloud.state):
+        try:
+            state = cloud.bus.changes_state(fqrn)
+        except BrokerUnavailable:
+            continue
+        if state.ready and not state.consumers:
+            changed = RepositoryChanged(repository=fqrn, cause=f"timer/{int(now.timestamp())}")
+            waiting.append(changed.to_cloudevent(source=event_source(step), time=now, traceparent=trace))
+    cloud.bus.publish(waiting)
+    return len(waiting)

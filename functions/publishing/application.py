@@ -1,251 +1,326 @@
 """Change records applied to a repository tree: what the bucket holds becomes what the catalogs say.
 
-Every entry that came from an object says so in its extended attributes, so the catalog is the only index there is:
-
-* ``user.source.etag``: the object's etag; on a directory it marks one that exists by itself (marker object, archive);
-* ``user.source.name``: the last part of its key, where that is not the entry's own name (archives, rclone links);
-* ``user.source.modified``: the object's LastModified in seconds, where the entry's own mtime is another.
+The outcome follows from the objects and not from the order in which they were seen: who wins a path is in
+``clashes.py``, what directories are like in ``implied.py``, how entries say where they came from in ``sources.py``.
 """
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from events.change import ChangeRecord, EntryRecord, TreeRecord
+from events.change import ChangeRecord, TreeRecord
 from functions.cvmfs.address import Digest
 from functions.cvmfs.catalog import Counters, NestedReference
-from functions.cvmfs.compression import Compression
-from functions.cvmfs.entry import AUTO_MARKER_NAME, MARKER_NAME, Chunk, Entry, base_name, parent_path
-from functions.publishing.keys import AREA
+from functions.cvmfs.entry import MARKER_NAME, Entry, base_name, parent_path
+from functions.publishing.clashes import Claim, archive_above, clash_of, file_above, uploads_below
+from functions.publishing.implied import ImpliedDirectories
+from functions.publishing.keys import AREA, other_paths
 from functions.publishing.marking import is_mount, mark
+from functions.publishing.quota import QUOTA_CODES, UNLIMITED, Extent, Quota, Room, extent_below, growth_of
+from functions.publishing.sources import (
+    COVERS_ATTRIBUTE,
+    ETAG_ATTRIBUTE,
+    MARKER_ATTRIBUTE,
+    entry_of,
+    entry_record,
+    implied_directory,
+    is_archive,
+    is_implied,
+    is_sourced,
+    marker_key,
+    marker_rank,
+    rank_of,
+    rank_of_record,
+    source_key,
+    source_modified,
+)
 from functions.publishing.tree import CatalogTree
 
-ETAG_ATTRIBUTE = "user.source.etag"
-NAME_ATTRIBUTE = "user.source.name"
-MODIFIED_ATTRIBUTE = "user.source.modified"
-
-_MARKERS = frozenset({MARKER_NAME, AUTO_MARKER_NAME})
+__all__ = ["Clash", "Outcome", "apply_records", "entry_of", "entry_record", "source_key", "source_modified"]
 
 
 @dataclass(frozen=True, slots=True)
 class Clash:
-    """Two objects want to be a file and a directory at the same path: `key` is the one that lost."""
+    """An object that stays out of the repository, or had to leave it: another one has its path, or there is no room."""
 
     key: str
     etag: str
     reason: str
+    claim: Claim
+    code: str = "path-clash"
+    hint: str = "Rename or remove one of the two objects."
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What applying records did: the paths that changed, and the clashes to tell the user about."""
+    """What applying records did: the paths that changed, and what to tell the user about.
+
+    Where something went (`vacated`) others may get a place that they were refused; so they do everywhere if room was
+    `freed`. `look_again` has parts of keys, below ``cvmfs/``: the objects whose keys begin so were in the shadow of
+    what went, and nobody has been told.
+    """
 
     paths: list[str] = field(default_factory=list)
     clashes: list[Clash] = field(default_factory=list)
+    vacated: set[str] = field(default_factory=set)
+    look_again: set[str] = field(default_factory=set)
+    freed: bool = False
 
 
-def apply_records(tree: CatalogTree, records: Iterable[ChangeRecord], marker: Entry) -> Outcome:
+def apply_records(
+    tree: CatalogTree, records: Iterable[ChangeRecord], marker: Entry, quota: Quota = UNLIMITED
+) -> Outcome:
     """Edit `tree` so that it agrees with `records`; `marker` is the entry of an empty file for nested catalogs.
 
-    The newer object wins where two clash. Nothing is written; an entry that is already right is left alone.
+    Nothing is written; an entry that is already right is left alone. What does not fit in `quota` stays out, in the
+    order of LastModified and path, after all removals.
     """
-    outcome = Outcome()
-    # Removals first: a rename of a directory to a file of the same name is one batch.
-    ordered = sorted(records, key=lambda record: (not record.removed, record.path, record.modified))
-    removals = [record for record in ordered if record.removed]
-    for record in removals:
-        _remove(tree, record, outcome, marker)
-    # Each directory once, however many of its files went: to look whether it is empty means to list it.
-    for directory in sorted({parent_path(record.path) for record in removals}, key=_deepest_first):
-        _prune(tree, directory)
-    for record in ordered[len(removals) :]:
-        _enter(tree, record, outcome, marker)
-    return outcome
+    batch = _Batch(tree, marker, Room(quota, Extent.of(tree.root.total_counters)))
+    ordered = sorted(records, key=lambda record: (not record.removed, record.modified, record.path, record.key))
+    for record in ordered:
+        if record.removed:
+            for path in (record.path, *other_paths(record.key, record.path)):
+                batch.remove(path, record.key)
+        else:
+            batch.enter(record)
+    batch.directories.settle()
+    batch.settle_clashes()
+    return batch.outcome
 
 
-def entry_record(entry: Entry) -> EntryRecord:
-    """The part of an entry that travels in a change record."""
-    return EntryRecord.model_validate(
-        {
-            "mode": entry.mode,
-            "size": entry.size,
-            "mtime": entry.mtime,
-            "mtime_ns": entry.mtime_ns,
-            "digest": None if entry.digest is None else str(entry.digest),
-            "chunks": [{"offset": c.offset, "size": c.size, "digest": str(c.digest)} for c in entry.chunks],
-            "symlink": entry.symlink,
-            "compression": int(entry.compression),
-        }
-    )
+class _Batch:
+    """The edits of one revision."""
 
+    def __init__(self, tree: CatalogTree, marker: Entry, room: Room) -> None:
+        self.outcome = Outcome()
+        self.directories = ImpliedDirectories(tree)
+        self._tree = tree
+        self._marker = marker
+        self._room = room
 
-def entry_of(record: ChangeRecord, entry: EntryRecord) -> Entry:
-    """The catalog entry a record stands for, its source attributes included."""
-    xattrs = {ETAG_ATTRIBUTE: record.etag.encode()}
-    if base_name(record.key.rstrip("/")) != base_name(record.path):
-        xattrs[NAME_ATTRIBUTE] = base_name(record.key).encode()
-    if entry.mtime != record.modified:
-        xattrs[MODIFIED_ATTRIBUTE] = str(record.modified).encode()
-    return Entry(
-        mode=entry.mode,
-        size=entry.size,
-        mtime=entry.mtime,
-        mtime_ns=entry.mtime_ns,
-        digest=None if entry.digest is None else Digest.parse(entry.digest),
-        chunks=tuple(Chunk(c.offset, c.size, Digest.parse(c.digest)) for c in entry.chunks),
-        compression=Compression(entry.compression),
-        symlink=entry.symlink,
-        linkcount=2 if stat.S_ISDIR(entry.mode) else 1,
-        xattrs=xattrs,
-    )
+    # What goes
 
-
-def source_key(path: str, entry: Entry) -> str | None:
-    """The key of the object an entry came from, or None for directories that only hold others."""
-    if ETAG_ATTRIBUTE not in entry.xattrs:
-        return None
-    name = entry.xattrs.get(NAME_ATTRIBUTE, b"").decode()
-    key = AREA + (f"{parent_path(path)}/{name}" if name else path).removeprefix("/")
-    return key + "/" if entry.is_directory and not name else key
-
-
-def source_modified(entry: Entry) -> int:
-    """The LastModified of the object an entry came from, in seconds."""
-    return int(entry.xattrs.get(MODIFIED_ATTRIBUTE, str(entry.mtime).encode()))
-
-
-def _remove(tree: CatalogTree, record: ChangeRecord, outcome: Outcome, marker: Entry) -> None:
-    entry = tree.lookup(record.path)
-    if entry is None or source_key(record.path, entry) != record.key:
-        return
-    directory = parent_path(record.path)
-    if _is_archive(entry):
-        uploads = _uploads_below(tree, record.path)
-        tree.remove(record.path)
-        _put_back(tree, uploads)
-    elif entry.is_directory and not _is_vacant(tree, record.path):
-        tree.put(record.path, replace(entry, xattrs={}))
-    elif base_name(record.path) == MARKER_NAME and is_mount(tree, directory):
-        _unmark(tree, directory, marker)
-    else:
-        tree.remove(record.path)
-    outcome.paths.append(record.path)
-
-
-def _unmark(tree: CatalogTree, directory: str, marker: Entry) -> None:
-    """End the nested catalog that an uploaded marker asked for; the tree of an archive has one all the same."""
-    root = tree.lookup(directory)
-    if root is not None and _is_archive(root):
-        tree.put(f"{directory}/{MARKER_NAME}", marker)
-    else:
-        tree.merge(directory)
-
-
-def _is_vacant(tree: CatalogTree, directory: str) -> bool:
-    """Whether a directory holds nothing, apart from markers that the publisher put there."""
-    return all(name in _MARKERS and ETAG_ATTRIBUTE not in entry.xattrs for name, entry in tree.listing(directory))
-
-
-def _deepest_first(path: str) -> tuple[int, str]:
-    return -path.count("/"), path
-
-
-def _prune(tree: CatalogTree, path: str) -> None:
-    """Directories that hold nothing and are not objects of their own cease to exist."""
-    while path:
-        entry = tree.lookup(path)
-        if entry is None or ETAG_ATTRIBUTE in entry.xattrs or not _is_vacant(tree, path):
+    def remove(self, path: str, key: str) -> None:
+        """Remove what came from the object of this key, if that is what stands there."""
+        entry = self._tree.lookup(path)
+        if entry is not None and MARKER_ATTRIBUTE in entry.xattrs and key == marker_key(path):
+            self._tree.put(path, _without(entry, MARKER_ATTRIBUTE))
+            self.outcome.vacated.add(path)
+        if entry is None or source_key(path, entry) != key:
             return
-        tree.remove(path)
-        path = parent_path(path)
+        self._uncover(path, entry)
+        directory = parent_path(path)
+        if is_archive(entry):
+            self._free(path)
+            uploads = uploads_below(self._tree, path)
+            self._tree.remove(path)
+            self._put_back(uploads)
+            self.outcome.look_again.add(path.removeprefix("/"))
+        elif entry.is_directory:
+            self._tree.put(path, implied_directory(entry.mtime))
+            self.directories.lost(path)
+        elif base_name(path) == MARKER_NAME and is_mount(self._tree, directory):
+            self._unmark(directory)
+        else:
+            self._free(path)
+            self._tree.remove(path)
+        self.directories.lost(directory)
+        self.outcome.vacated.add(path)
+        self.outcome.paths.append(path)
+        self.outcome.freed = True
 
+    def _unmark(self, directory: str) -> None:
+        """End the nested catalog that an uploaded marker asked for; the tree of an archive has one all the same."""
+        root = self._tree.lookup(directory)
+        if root is not None and is_archive(root):
+            own = replace(self._marker, mtime=source_modified(root))
+            self._tree.put(f"{directory}/{MARKER_NAME}", own)
+        else:
+            self._tree.merge(directory)
 
-def _enter(tree: CatalogTree, record: ChangeRecord, outcome: Outcome, marker: Entry) -> None:
-    wanted = _wanted_entry(record)
-    existing = tree.lookup(record.path)
-    if existing is not None and _same(existing, wanted):
-        return
-    if existing is not None and wanted.is_directory and record.tree is None and _is_archive(existing):
-        return  # the directory exists by its archive; a marker object adds nothing
-    above = _archive_above(tree, parent_path(record.path))
-    if above is not None and source_modified(above) > record.modified:
-        reason = f"{record.path} is in the directory of an archive that is newer"
-        outcome.clashes.append(Clash(record.key, record.etag, reason))
-        return
-    if not _make_room(tree, record, wanted, existing, outcome):
-        return
-    if record.tree is None:
-        tree.put(record.path, wanted)
-        if base_name(record.path) == MARKER_NAME:
-            mark(tree, parent_path(record.path), marker)
-    else:
-        _mount(tree, record, record.tree, wanted, outcome)
-    outcome.paths.append(record.path)
+    def _uncover(self, path: str, entry: Entry) -> None:
+        """Ask for the archive that has a member here: it is unpacked again, and its root is not as it should be."""
+        above = archive_above(self._tree, parent_path(path))
+        if above is not None and COVERS_ATTRIBUTE in entry.xattrs:
+            mount, root = above
+            self._tree.put(mount, replace(root, xattrs={**root.xattrs, ETAG_ATTRIBUTE: b""}))
+            self.outcome.look_again.add(str(source_key(mount, root)).removeprefix(AREA))
 
+    def _free(self, path: str) -> None:
+        if self._room.is_limited:
+            self._room.take(Extent() - extent_below(self._tree, path))
 
-def _mount(tree: CatalogTree, record: ChangeRecord, unpacked: TreeRecord, root: Entry, outcome: Outcome) -> None:
-    """Put the tree of an archive where `record` says; uploads newer than the archive stay, older ones are hidden."""
-    newer: list[tuple[str, Entry]] = []
-    if tree.lookup(record.path) is not None:
-        uploads = _uploads_below(tree, record.path)
-        newer = [(path, entry) for path, entry in uploads if source_modified(entry) >= record.modified]
+    # What comes
+
+    def enter(self, record: ChangeRecord) -> None:
+        """Enter what a record describes, unless something newer is in its way or there is no room."""
+        wanted = _wanted_entry(record)
+        for path in other_paths(record.key, record.path):
+            self.remove(path, record.key)
+        existing = self._tree.lookup(record.path)
+        if existing is not None and _same(existing, wanted):
+            return
+        refused = self._refusal(record, wanted)
+        if refused is not None:
+            self.outcome.clashes.append(refused)
+            self.remove(record.path, record.key)  # an older version of the same object
+            return
+        if existing is not None and wanted.is_directory and record.tree is None and is_archive(existing):
+            self._note_marker(record.path, existing, record.modified)
+            return
+        covers = self._make_room(record, wanted)
+        if record.tree is None:
+            self._put(record.path, _covering(wanted, covers=covers))
+        else:
+            self._mount(record, record.tree, _covering(wanted, covers=covers))
+        self.directories.changed(parent_path(record.path), existing, record.modified)
+        if existing is not None and is_sourced(existing) and rank_of(record.path, existing) > rank_of_record(record):
+            self.outcome.vacated.add(record.path)  # an older version is back: what it lost to is not what there was
+        self.outcome.paths.append(record.path)
+
+    def _refusal(self, record: ChangeRecord, wanted: Entry) -> Clash | None:
+        claim = Claim.of(record, wanted)
+        reason = clash_of(self._tree, claim)
+        if reason is not None:
+            return Clash(record.key, record.etag, reason, claim)
+        if not self._room.is_limited:
+            return None
+        growth = growth_of(self._tree, record, wanted)
+        no_room = self._room.refusal(growth)
+        if no_room is None:
+            self._room.take(growth)
+            return None
+        code, reason = no_room
+        hint = "Remove something, or ask for more; it is published by itself when there is room."
+        return Clash(record.key, record.etag, f"{record.path} does not fit: {reason}", claim, code, hint)
+
+    def _make_room(self, record: ChangeRecord, wanted: Entry) -> bool:
+        """Clear the way for an entry and make the directories it is in; whether a member of an archive gave way."""
+        covers = False
+        directory = parent_path(record.path)
+        is_inside = archive_above(self._tree, directory) is not None
+        in_the_way = file_above(self._tree, record.path)
+        if in_the_way is not None:
+            path, entry = in_the_way
+            covers = _is_covering(entry)
+            self._lose(path, entry, f"{path} is a directory now, since {record.path} is newer")
+            self._tree.remove(path)
+            self.directories.lost(parent_path(path))
+        self.directories.make(directory, record.modified)
+        existing = self._tree.lookup(record.path)
+        if existing is not None:
+            covers = covers or _is_covering(existing)
+            if not (existing.is_directory and wanted.is_directory):
+                covers = self._clear(record, existing, wanted) or covers
+            elif is_archive(existing) and source_key(record.path, existing) != record.key:
+                self._lose(record.path, existing, f"{record.path} was taken by the newer {record.key}")
+        of_an_archive = base_name(record.path) == MARKER_NAME and self._is_archive_at(directory)
+        return covers and is_inside and not of_an_archive
+
+    def _clear(self, record: ChangeRecord, existing: Entry, wanted: Entry) -> bool:
+        """Take away a file, or a directory with all it holds; whether something in it stood for members of an archive.
+
+        An entry of the same object is left to be replaced.
+        """
+        if existing.is_directory:
+            held = list(self._tree.walk(record.path))
+            for path, entry in held:
+                self._lose(path, entry, f"{record.path} was taken by the newer {record.key}")
+            self._tree.remove(record.path)
+            return any(_is_covering(entry) for _, entry in held)
+        if wanted.is_directory or source_key(record.path, existing) != record.key:
+            told = "is a directory now, since {} is newer" if wanted.is_directory else "was taken by the newer {}"
+            self._lose(record.path, existing, f"{record.path} {told.format(record.key)}")
+        if wanted.is_directory:
+            self._tree.remove(record.path)
+        return False
+
+    def _note_marker(self, path: str, root: Entry, modified: int) -> None:
+        """A marker object adds nothing to the directory of an archive, but keeps older files from its path."""
+        if root.xattrs.get(MARKER_ATTRIBUTE) != str(modified).encode():
+            self._tree.put(path, replace(root, xattrs={**root.xattrs, MARKER_ATTRIBUTE: str(modified).encode()}))
+            self.outcome.vacated.add(path)
+
+    def _put(self, path: str, entry: Entry) -> None:
+        self._tree.put(path, entry)
+        if base_name(path) == MARKER_NAME:
+            mark(self._tree, parent_path(path), self._marker)
+
+    def _mount(self, record: ChangeRecord, unpacked: TreeRecord, root: Entry) -> None:
+        """Put the tree of an archive in its place; uploads newer than the archive stay, older ones are hidden."""
+        newer: list[tuple[str, Entry]] = []
+        before = self._tree.lookup(record.path)
+        if before is not None:
+            marker = before.xattrs.get(MARKER_ATTRIBUTE)
+            if is_sourced(before) and not is_archive(before):
+                marker = str(source_modified(before)).encode()
+            if marker is not None:
+                root = replace(root, xattrs={**root.xattrs, MARKER_ATTRIBUTE: marker})
+            rank = rank_of_record(record)
+            reason = f"{record.path} was taken by the newer {record.key}"
+            for path, entry in uploads_below(self._tree, record.path):
+                hidden = marker_rank(path, entry)
+                if hidden is not None and hidden < rank:
+                    claim = Claim(path, hidden, is_directory=True)
+                    self.outcome.clashes.append(Clash(marker_key(path), "", reason, claim))
+                if rank_of(path, entry) > rank:
+                    newer.append((path, entry))
+                else:
+                    self._lose(path, entry, reason)
+            self._tree.remove(record.path)
+        reference = NestedReference(record.path, Digest.parse(unpacked.catalog), unpacked.catalog_size)
+        counters = Counters.of_mapping(unpacked.counters)
+        self._tree.graft(record.path, replace(root, linkcount=unpacked.linkcount), reference, counters)
+        if _told(root) != root.xattrs:
+            self._tree.put(record.path, root)  # what follows from other objects is not in the catalog that was stored
+        self._put_back(newer)
+
+    def _put_back(self, uploads: Iterable[tuple[str, Entry]]) -> None:
+        """Enter uploads again after the tree around them was replaced; what is in their way gives way."""
         for path, entry in uploads:
-            if source_modified(entry) < record.modified:
-                _lose(path, entry, outcome, f"{record.path} was taken by the newer {record.key}")
-        tree.remove(record.path)
-    reference = NestedReference(record.path, Digest.parse(unpacked.catalog), unpacked.catalog_size)
-    counters = Counters.of_mapping(unpacked.counters)
-    tree.graft(record.path, replace(root, linkcount=unpacked.linkcount), reference, counters)
-    _put_back(tree, newer)
+            if is_archive(entry):
+                # Its members went with the tree; a marker object for its directory would begin with the path.
+                self.outcome.look_again |= {str(source_key(path, entry)).removeprefix(AREA), path.removeprefix("/")}
+                continue
+            directory = parent_path(path)
+            covers = False
+            in_the_way = file_above(self._tree, path)
+            if in_the_way is not None:
+                covers = _is_covering(in_the_way[1])
+                self._tree.remove(in_the_way[0])
+            self.directories.make(directory, source_modified(entry))
+            before = self._tree.lookup(path)
+            if before is not None:
+                covers = covers or _is_covering(before)
+                if before.is_directory != entry.is_directory:
+                    self._tree.remove(path)
+            of_an_archive = base_name(path) == MARKER_NAME and self._is_archive_at(directory)
+            is_inside = archive_above(self._tree, directory) is not None
+            self._put(path, _covering(entry, covers=covers and is_inside and not of_an_archive))
+            self.directories.gained(directory, source_modified(entry))
+            if self._room.is_limited and before is None:
+                self._room.take(Extent.of(Counters.of(entry)))
 
+    def settle_clashes(self) -> None:
+        """Have those looked at again whose winner lost in turn."""
+        for clash in self.outcome.clashes:
+            if clash.code not in QUOTA_CODES and clash_of(self._tree, clash.claim) is None:
+                self.outcome.look_again.add(clash.key.removeprefix(AREA))
 
-def _is_archive(entry: Entry) -> bool:
-    return entry.is_directory and NAME_ATTRIBUTE in entry.xattrs
+    def _is_archive_at(self, directory: str) -> bool:
+        root = self._tree.lookup(directory)
+        return root is not None and is_archive(root)
 
-
-def _archive_above(tree: CatalogTree, path: str) -> Entry | None:
-    """The root of the archive's tree that a directory is part of, if it is; such a root starts a nested catalog."""
-    while mount := tree.catalog_holding(path).path:
-        root = tree.lookup(mount)
-        if root is not None and _is_archive(root):
-            return root
-        path = parent_path(mount)
-    return None
-
-
-def _uploads_below(tree: CatalogTree, path: str) -> list[tuple[str, Entry]]:
-    """The entries below a directory that came from objects of their own, parents first.
-
-    The members of an archive did not. An archive with nothing added, the usual case, has attributes on its root only.
-    """
-    top = tree.lookup(path)
-    if top is None or (top.is_nested_root and tree.catalog_holding(path).total_counters.xattr <= 1):
-        return []
-    return [
-        (below, entry) for below, entry in tree.walk(path) if below != path and source_key(below, entry) is not None
-    ]
-
-
-def _put_back(tree: CatalogTree, uploads: Iterable[tuple[str, Entry]]) -> None:
-    """Enter uploads again after the tree around them was replaced; what is in their way gives way."""
-    for path, entry in uploads:
-        if _is_archive(entry):
-            continue  # its members went with the tree; a look at the whole bucket brings them back
-        missing = []
-        parent = parent_path(path)
-        while parent and ((found := tree.lookup(parent)) is None or not found.is_directory):
-            if found is not None:
-                tree.remove(parent)
-            missing.append(parent)
-            parent = parent_path(parent)
-        for directory in reversed(missing):
-            tree.put(directory, Entry.directory(mtime=entry.mtime))
-        before = tree.lookup(path)
-        if before is not None and before.is_directory != entry.is_directory:
-            tree.remove(path)
-        tree.put(path, entry)
+    def _lose(self, path: str, entry: Entry, reason: str) -> None:
+        """Tell about an object that disappears, if the entry came from one."""
+        key = source_key(path, entry)
+        if key is not None:
+            etag = entry.xattrs[ETAG_ATTRIBUTE].decode()
+            self.outcome.clashes.append(Clash(key, etag, reason, Claim.of_entry(path, entry)))
+            self.outcome.vacated.add(path)
+        if is_archive(entry):
+            self.outcome.look_again.add(path.removeprefix("/"))
 
 
 def _wanted_entry(record: ChangeRecord) -> Entry:
@@ -256,83 +331,28 @@ def _wanted_entry(record: ChangeRecord) -> Entry:
 
 def _same(existing: Entry, wanted: Entry) -> bool:
     if existing.is_directory and wanted.is_directory:
-        return existing.xattrs == wanted.xattrs and existing.mode == wanted.mode
-    return existing == wanted
-
-
-def _make_room(
-    tree: CatalogTree, record: ChangeRecord, wanted: Entry, existing: Entry | None, outcome: Outcome
-) -> bool:
-    """Clear the way for an entry, or say why it stays out: the newer object wins."""
-    if not _make_parents(tree, record, outcome):
-        return False
-    if existing is None:
-        return True
-    if existing.is_directory and wanted.is_directory:
-        return True
-    if not existing.is_directory and not wanted.is_directory:
-        return _wins_over(record, existing, outcome)
-    if existing.is_directory:
-        if _newest_below(tree, record.path) > record.modified:
-            outcome.clashes.append(
-                Clash(record.key, record.etag, f"{record.path} is a directory with newer files, so it cannot be a file")
-            )
-            return False
-        for path, entry in tree.walk(record.path):
-            _lose(path, entry, outcome, f"{record.path} was taken by the newer {record.key}")
-    elif source_modified(existing) > record.modified:
-        outcome.clashes.append(
-            Clash(record.key, record.etag, f"{record.path} is a newer file, so it cannot be a directory")
+        return _told(existing) == _told(wanted) and (existing.mode, existing.mtime, existing.mtime_ns) == (
+            wanted.mode,
+            wanted.mtime,
+            wanted.mtime_ns,
         )
-        return False
-    else:
-        _lose(record.path, existing, outcome, f"{record.path} is a directory now, since {record.key} is newer")
-    tree.remove(record.path)
-    return True
+    return replace(existing, xattrs=_told(existing)) == wanted
 
 
-def _wins_over(record: ChangeRecord, existing: Entry, outcome: Outcome) -> bool:
-    """Whether a file may replace a file: always if it is the same object's, else only if it is not older."""
-    key = source_key(record.path, existing)
-    if key in {None, record.key}:
-        return True
-    older = source_modified(existing) > record.modified
-    loser, etag = (record.key, record.etag) if older else (str(key), existing.xattrs[ETAG_ATTRIBUTE].decode())
-    outcome.clashes.append(Clash(loser, etag, f"{record.path} was taken by the newer {key if older else record.key}"))
-    return not older
+def _told(entry: Entry) -> dict[str, bytes]:
+    """The attributes that follow from the object alone."""
+    return {name: value for name, value in entry.xattrs.items() if name not in {COVERS_ATTRIBUTE, MARKER_ATTRIBUTE}}
 
 
-def _make_parents(tree: CatalogTree, record: ChangeRecord, outcome: Outcome) -> bool:
-    missing: list[str] = []
-    path = parent_path(record.path)
-    while path:
-        entry = tree.lookup(path)
-        if entry is not None and not entry.is_directory:
-            if source_modified(entry) > record.modified:
-                outcome.clashes.append(
-                    Clash(record.key, record.etag, f"{path} is a newer file, so nothing can be below it")
-                )
-                return False
-            _lose(path, entry, outcome, f"{path} is a directory now, since {record.path} is newer")
-            tree.remove(path)
-        elif entry is not None:
-            break
-        missing.append(path)
-        path = parent_path(path)
-    for directory in reversed(missing):
-        tree.put(directory, Entry.directory(mtime=record.modified))
-    return True
+def _without(entry: Entry, attribute: str) -> Entry:
+    return replace(entry, xattrs={name: value for name, value in entry.xattrs.items() if name != attribute})
 
 
-def _newest_below(tree: CatalogTree, path: str) -> int:
-    return max(
-        (source_modified(entry) for _, entry in tree.walk(path) if ETAG_ATTRIBUTE in entry.xattrs),
-        default=0,
-    )
+def _is_covering(entry: Entry) -> bool:
+    """Whether an entry is the member of an archive, or stands for one; matters in the tree of an archive only."""
+    return COVERS_ATTRIBUTE in entry.xattrs or not (is_sourced(entry) or is_implied(entry))
 
 
-def _lose(path: str, entry: Entry, outcome: Outcome, reason: str) -> None:
-    """Tell about an object that disappears, if the entry came from one."""
-    key = source_key(path, entry)
-    if key is not None:
-        outcome.clashes.append(Clash(key, entry.xattrs[ETAG_ATTRIBUTE].decode(), reason))
+def _covering(entry: Entry, *, covers: bool) -> Entry:
+    xattrs = _told(entry)
+    return replace(entry, xattrs={**xattrs, COVERS_ATTRIBUTE: b"1"} if covers else xattrs)

@@ -84,6 +84,9 @@ class Unpacking:
             raise self.refused("holds too many directories with too long paths", "archive-too-many-members")
         if self.content_bytes > self.limits.content_bytes:
             raise self.refused(f"unpacks to more than {self.limits.content_bytes} bytes", "archive-too-large")
+        if content_bytes > self.limits.file_bytes:
+            fault = f"holds a file of {content_bytes} bytes, a file may have {self.limits.file_bytes}"
+            raise self.refused(fault, "file-too-large")
         if self.stored_size is not None and self.content_bytes > self._allowed(self.stored_size):
             raise self._bomb()
 

@@ -27,6 +27,8 @@ class ArchiveLimits:
     ratio: int = 200
     ratio_from_bytes: int = 256 * 2**20
     """Below this much content the ratio is not looked at: a small file of zeros compresses a thousand times."""
+    file_bytes: int = 2**62
+    """Content of one member."""
 
     @classmethod
     def none(cls) -> Self:

@@ -7,7 +7,8 @@ rclone    octal ``st_mode`` (``100755``, ``120777``)  seconds with fraction, or 
 s3fs      decimal ``st_mode`` (``33261``, ``41471``)  seconds
 ========  ==========================================  ===========================================
 
-Published files are always readable by everyone and never setuid, setgid or sticky.
+Published files are readable by everyone, unless the rules of the bucket say otherwise, and never setuid, setgid or
+sticky.
 """
 
 from __future__ import annotations
@@ -36,6 +37,20 @@ class Attributes:
     mtime_ns: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """How permission bits are decided: `files` are those of every file, if not None.
+
+    With `readable_by_all` everybody may read everything and enter every directory.
+    """
+
+    files: int | None = None
+    readable_by_all: bool = True
+
+
+USUAL = Permissions()
+
+
 def read_attributes(metadata: Mapping[str, str], *, is_directory_marker: bool = False) -> Attributes:
     """The attributes in an object's metadata; anything unreadable counts as not said."""
     permissions, file_type = _read_mode(metadata.get("mode", ""), prefer_octal=is_directory_marker)
@@ -43,19 +58,21 @@ def read_attributes(metadata: Mapping[str, str], *, is_directory_marker: bool = 
     return Attributes(permissions, file_type, mtime, mtime_ns)
 
 
-def file_mode(attributes: Attributes, head: bytes) -> int:
+def file_mode(attributes: Attributes, head: bytes, rules: Permissions = USUAL) -> int:
     """The complete ``st_mode`` of a regular file, from its metadata or else its first bytes."""
-    if attributes.permissions is None:
+    if rules.files is not None:
+        permissions = rules.files
+    elif attributes.permissions is None:
         permissions = 0o755 if head.startswith(EXECUTABLE_MAGIC) else 0o644
     else:
         permissions = attributes.permissions
-    return stat.S_IFREG | readable_by_all(permissions)
+    return stat.S_IFREG | (readable_by_all(permissions) if rules.readable_by_all else permissions & 0o777)
 
 
-def directory_mode(attributes: Attributes) -> int:
+def directory_mode(attributes: Attributes, rules: Permissions = USUAL) -> int:
     """The complete ``st_mode`` of a directory."""
     permissions = 0o755 if attributes.permissions is None else attributes.permissions
-    return stat.S_IFDIR | (permissions & 0o777) | 0o555
+    return stat.S_IFDIR | (permissions & 0o777) | (0o555 if rules.readable_by_all else 0)
 
 
 def readable_by_all(permissions: int) -> int:

@@ -7,22 +7,23 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
-from events.change import ChangeRecord, TreeRecord
+from events.change import ChangeRecord, TreeRecord, Withheld
 from functions.cvmfs.entry import MARKER_NAME, Entry, base_name
 from functions.cvmfs.objects import StoredObject
 from functions.errors import UploadRefused
 from functions.ports import ObjectInfo, ObjectReader
-from functions.publishing.application import entry_of, entry_record
 from functions.publishing.archive import Unpacking
 from functions.publishing.archive_formats import unpack
-from functions.publishing.archive_rules import ArchiveLimits
+from functions.publishing.archive_rules import ArchiveLimits, ArchiveRules
 from functions.publishing.archive_tree import ArchiveTree
-from functions.publishing.attributes import Attributes, directory_mode, file_mode, read_attributes
+from functions.publishing.attributes import Attributes, Permissions, directory_mode, file_mode, read_attributes
 from functions.publishing.commit import marker_entry
 from functions.publishing.content import Recipe, store_content
 from functions.publishing.keys import Target, TargetKind
 from functions.publishing.nesting import CatalogWeights, balance
+from functions.publishing.rules import Rules
 from functions.publishing.small_files import SmallFiles
+from functions.publishing.sources import entry_of, entry_record
 
 LINK_TARGET_LIMIT = 4096
 """Bytes in the target of a symbolic link (Linux PATH_MAX)."""
@@ -40,6 +41,7 @@ class Ingest:
     limits: ArchiveLimits = ArchiveLimits()
     weights: CatalogWeights = CatalogWeights()
     executor: Executor | None = None
+    rules: Rules = Rules()
 
     def take(self, bucket: str, target: Target, reader: ObjectReader) -> ChangeRecord:
         """Store the object's content and describe it; raises UploadRefused, or VersionMoved if it was replaced."""
@@ -51,10 +53,12 @@ class Ingest:
             path=target.path,
             etag=info.etag,
             modified=int(info.modified.timestamp()),
+            rules=self.rules.mark,
+            permissions=self.rules.permissions,
         )
         match target.kind:
             case TargetKind.DIRECTORY:
-                return _with_entry(record, _directory(info, attributes))
+                return _with_entry(record, _directory(info, attributes, self.rules.permission_bits))
             case TargetKind.ARCHIVE:
                 return self._archive(record, reader)
             case TargetKind.LINK:
@@ -65,14 +69,16 @@ class Ingest:
                 return _with_entry(record, self._file(reader, attributes))
 
     def _file(self, reader: ObjectReader, attributes: Attributes) -> Entry:
+        check_size(reader.info, self.rules)
         stored = store_content(reader.blocks(), self.recipe, self.put)
         return Entry(
-            mode=file_mode(attributes, stored.head),
+            mode=file_mode(attributes, stored.head, self.rules.permission_bits),
             size=stored.size,
             digest=stored.digest,
             chunks=stored.chunks,
             compression=self.recipe.compression,
             mtime=_mtime(reader.info, attributes),
+            mtime_ns=attributes.mtime_ns,
         )
 
     def _archive(self, record: ChangeRecord, reader: ObjectReader) -> ChangeRecord:
@@ -83,6 +89,7 @@ class Ingest:
             tree=unpacked,
             files=SmallFiles(self.recipe, self.put, self.executor),
             limits=self.limits,
+            rules=ArchiveRules(readable_by_all=self.rules.permission_bits.readable_by_all),
         )
         try:
             unpack(reader, unpacking)
@@ -118,9 +125,33 @@ class Ingest:
         )
 
 
+def check_size(info: ObjectInfo, rules: Rules) -> None:
+    """Raise UploadRefused for a file that is larger than the repository's limit; nothing of it has to be read."""
+    limit = rules.settings.file_bytes_limit
+    if limit is not None and info.size > limit:
+        raise UploadRefused(
+            f"{info.key!r} has {info.size} bytes, a file may have {limit}",
+            code="file-too-large",
+            hint="Split it, or ask for a higher limit.",
+        )
+
+
 def removal(bucket: str, key: str, target: Target) -> ChangeRecord:
     """The record of an object that is not there."""
     return ChangeRecord(bucket=bucket, key=key, path=target.path)
+
+
+def withheld(bucket: str, info: ObjectInfo, target: Target, reason: Withheld, rules: Rules) -> ChangeRecord:
+    """The record of an object that is there and not to be published: an older version of it has to go."""
+    return ChangeRecord(
+        bucket=bucket,
+        key=info.key,
+        path=target.path,
+        etag=info.etag,
+        modified=int(info.modified.timestamp()),
+        withheld=reason,
+        rules=rules.mark,
+    )
 
 
 def _with_entry(record: ChangeRecord, entry: Entry) -> ChangeRecord:
@@ -131,8 +162,9 @@ def _mtime(info: ObjectInfo, attributes: Attributes) -> int:
     return int(info.modified.timestamp()) if attributes.mtime is None else attributes.mtime
 
 
-def _directory(info: ObjectInfo, attributes: Attributes) -> Entry:
-    return replace(Entry.directory(mtime=_mtime(info, attributes)), mode=directory_mode(attributes))
+def _directory(info: ObjectInfo, attributes: Attributes, rules: Permissions) -> Entry:
+    entry = Entry.directory(mtime=_mtime(info, attributes))
+    return replace(entry, mode=directory_mode(attributes, rules), mtime_ns=attributes.mtime_ns)
 
 
 def _link(reader: ObjectReader, attributes: Attributes) -> Entry:
@@ -149,4 +181,4 @@ def _link(reader: ObjectReader, attributes: Attributes) -> Entry:
         raise UploadRefused(f"{info.key!r} is a symbolic link whose target is not UTF-8", code="link-target") from err
     if "\0" in target:
         raise UploadRefused(f"{info.key!r} is a symbolic link whose target contains NUL", code="link-target")
-    return Entry.link(target, mtime=_mtime(info, attributes))
+    return replace(Entry.link(target, mtime=_mtime(info, attributes)), mtime_ns=attributes.mtime_ns)

@@ -7,8 +7,9 @@ what CVMFS keeps for itself, is refused with a reason the user can read.
 from __future__ import annotations
 
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 
 from functions.cvmfs.entry import MARKER_NAME, encode_text
 from functions.errors import UploadRefused
@@ -28,6 +29,24 @@ _RESERVED_ANYWHERE = (".cvmfsautocatalog", ".cvmfsgraft-")
 _ALLOWED_TOP_LEVEL = frozenset({".cvmfsdirtab"})
 
 
+SETTINGS_KEY = AREA + ".cvmfs-sync.toml"
+"""The rules that a bucket has for itself; they are followed and not published."""
+
+SOFTWARE = "/software"
+"""Where all archives of a bucket can be unpacked."""
+
+
+class ArchivePlace(StrEnum):
+    """What becomes of an archive ``<dir>/<name>.tar.gz``."""
+
+    NAME = "name"
+    """Its tree is ``/<dir>/<name>``."""
+    SOFTWARE = "software"
+    """Its tree is ``/software/<dir>/<name>``."""
+    FILE = "file"
+    """It is published as the file that it is."""
+
+
 class TargetKind(Enum):
     """What an object stands for, judged by its key alone."""
 
@@ -35,7 +54,7 @@ class TargetKind(Enum):
     DIRECTORY = "directory"
     LINK = "link"
     ARCHIVE = "archive"
-    ROOT = "root"  # the marker object of the area itself: nothing to publish
+    ROOT = "root"  # the marker object of the area itself, or its settings: nothing to publish
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +70,12 @@ def in_area(key: str) -> bool:
     return key.startswith(AREA)
 
 
-def key_to_target(key: str, *, unpack_archives: bool = True) -> Target:
+def key_to_target(key: str, *, archives: ArchivePlace = ArchivePlace.NAME) -> Target:
     """The target of an object; raises UploadRefused with the reason."""
     if not in_area(key):
         raise UploadRefused(f"{key!r} is outside {AREA!r}", code="key-outside-area")
     name = key[len(AREA) :]
-    if not name:
+    if not name or key == SETTINGS_KEY:
         return Target("", TargetKind.ROOT)
     kind = TargetKind.FILE
     if name.endswith("/"):
@@ -68,15 +87,28 @@ def key_to_target(key: str, *, unpack_archives: bool = True) -> Target:
         _check_segment(key, segment)
     _check_reserved(key, segments)
     path = "/" + name
-    if kind is TargetKind.FILE and unpack_archives and (stem := archive_stem(segments[-1])):
+    unpacked = archives is not ArchivePlace.FILE
+    if kind is TargetKind.FILE and unpacked and (stem := archive_stem(segments[-1])):
         segments[-1], kind = stem, TargetKind.ARCHIVE
         _check_segment(key, stem)
         _check_reserved(key, segments)
     if kind is not TargetKind.FILE and segments[-1] == MARKER_NAME:
         raise UploadRefused(f"{key!r}: {MARKER_NAME!r} is a file, not a {kind.value}", code="key-reserved")
     if kind is TargetKind.ARCHIVE:
-        return Target("/" + "/".join(segments), TargetKind.ARCHIVE)
+        place = SOFTWARE if archives is ArchivePlace.SOFTWARE else ""
+        return Target("/".join((place, *segments)), TargetKind.ARCHIVE)
     return Target(path, kind)
+
+
+def other_paths(key: str, path: str) -> list[str]:
+    """Where else the object of a key would be under other rules for archives: it may have been published by those."""
+    if archive_stem(key) is None:
+        return []
+    places = set()
+    for archives in ArchivePlace:
+        with suppress(UploadRefused):
+            places.add(key_to_target(key, archives=archives).path)
+    return sorted(places - {path})
 
 
 def archive_stem(name: str) -> str | None:

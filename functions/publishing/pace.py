@@ -24,21 +24,23 @@ class Pace:
         self._tokens: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def wait_s(self, fqrn: str, now_s: float) -> float:
-        """Seconds until the next revision of `fqrn` is due; 0 if it is due now."""
+    def wait_s(self, fqrn: str, now_s: float, interval_s: float | None = None) -> float:
+        """Seconds until the next revision of `fqrn` is due, by its own interval if it has one; 0 if it is due now."""
+        interval_s = self._interval_s if interval_s is None else interval_s
         with self._lock:
-            return max(0.0, (1.0 - self._available(fqrn, now_s)) * self._interval_s)
+            return max(0.0, (1.0 - self._available(fqrn, now_s, interval_s)) * interval_s)
 
-    def spend(self, fqrn: str, now_s: float) -> None:
+    def spend(self, fqrn: str, now_s: float, interval_s: float | None = None) -> None:
         """Note a revision."""
+        interval_s = self._interval_s if interval_s is None else interval_s
         with self._lock:
-            self._tokens[fqrn] = (self._available(fqrn, now_s) - 1.0, now_s)
+            self._tokens[fqrn] = (self._available(fqrn, now_s, interval_s) - 1.0, now_s)
             self._tokens.move_to_end(fqrn)
             if len(self._tokens) > REMEMBERED:
                 self._tokens.popitem(last=False)
 
-    def _available(self, fqrn: str, now_s: float) -> float:
-        if self._interval_s <= 0:
+    def _available(self, fqrn: str, now_s: float, interval_s: float) -> float:
+        if interval_s <= 0:
             return SAVED_UP
         tokens, since_s = self._tokens.get(fqrn, (SAVED_UP, now_s))
-        return min(SAVED_UP, tokens + (now_s - since_s) / self._interval_s)
+        return min(SAVED_UP, tokens + (now_s - since_s) / interval_s)

@@ -1,7 +1,8 @@
 """The small JSON files of the state bucket: repository records and problems shown to the user.
 
 ``repositories/<fqrn>.json`` says whose a repository is and how it is to be treated; ``problems/<fqrn>/<hash of the
-key>.json`` says what is wrong with one object. Problems are written whole; records change by compare-and-swap.
+key>.json`` says what is wrong with one object; ``sync-settings/<fqrn>.json`` keeps the rules of its bucket. Records
+change by compare-and-swap, the others are written whole.
 """
 
 from __future__ import annotations
@@ -122,6 +123,24 @@ class Problem(_State):
             hint=error.next_step,
             seen_at=now,
         )
+
+
+class KeptSettings(_State):
+    """The last ``.cvmfs-sync.toml`` of a bucket that had no mistakes, and which version of the object that was."""
+
+    repository: str
+    version: str
+    content: str
+
+    @property
+    def path(self) -> str:
+        """Where they are kept in the state bucket."""
+        return kept_settings_path(self.repository)
+
+
+def kept_settings_path(repository: str) -> str:
+    """The path of the last settings without mistakes."""
+    return f"sync-settings/{repository}.json"
 
 
 def record_path(repository: str) -> str:

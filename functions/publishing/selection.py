@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from itertools import takewhile
 
-from events.change import ChangeRecord
+from events.change import ChangeRecord, Withheld
 from functions.ports import ObjectInfo, ObjectSource
+from functions.publishing.rules import Rules
+
+USUAL_RULES = Rules()
 
 HEAD_AT_MOST = 64
 """Up to this many keys are asked one by one, side by side; more are read from a listing."""
@@ -52,16 +56,39 @@ def _common_prefix(keys: Sequence[str]) -> str:
     return "".join(first for first, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def current_records(records: Iterable[ChangeRecord], now: Mapping[str, ObjectInfo | None]) -> list[ChangeRecord]:
-    """The records that describe what is there now, the latest one per key, in the order their keys were first seen."""
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The records to apply, and the keys of which nothing is known that counts now: they have to be looked at again."""
+
+    records: list[ChangeRecord]
+    stale: frozenset[str]
+
+
+def current_records(
+    records: Iterable[ChangeRecord], now: Mapping[str, ObjectInfo | None], rules: Rules = USUAL_RULES
+) -> Selection:
+    """The records that describe what is there now, the latest one per key, in the order their keys were first seen.
+
+    What was taken in by other rules than those of now does not count, and what these exclude is to go.
+    """
     latest: dict[str, ChangeRecord] = {}
+    stale: set[str] = set()
     for record in records:
-        if _holds(record, now[record.key]):
-            latest[record.key] = record
-    return list(latest.values())
+        info = now[record.key]
+        if info is None:
+            if record.removed:
+                latest[record.key] = record.model_copy(update={"withheld": None})
+        elif rules.excludes(record.key):
+            latest[record.key] = record.model_copy(update={"entry": None, "tree": None, "withheld": Withheld.EXCLUDED})
+        elif _is_of(record, info):
+            if record.withheld is not Withheld.EXCLUDED and record.rules == rules.mark:
+                latest[record.key] = record
+            else:
+                stale.add(record.key)
+    return Selection(list(latest.values()), frozenset(stale - latest.keys()))
 
 
-def _holds(record: ChangeRecord, info: ObjectInfo | None) -> bool:
-    if info is None or record.removed:
-        return info is None and record.removed
-    return info.etag == record.etag and int(info.modified.timestamp()) <= record.modified
+def _is_of(record: ChangeRecord, info: ObjectInfo) -> bool:
+    """Whether a record tells of this very version of an object that is there."""
+    is_there = not record.removed or record.withheld is not None
+    return is_there and info.etag == record.etag and int(info.modified.timestamp()) <= record.modified

@@ -3,7 +3,7 @@
 import pytest
 
 from functions.errors import UploadRefused
-from functions.publishing.keys import Target, TargetKind, archive_stem, key_to_target
+from functions.publishing.keys import ArchivePlace, Target, TargetKind, archive_stem, key_to_target
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_key_that_cannot_be_published_says_why(key: str, code: str) -> None:
 
 
 def test_archives_are_plain_files_where_a_repository_says_so() -> None:
-    assert key_to_target("cvmfs/a.tar.gz", unpack_archives=False) == Target("/a.tar.gz", TargetKind.FILE)
+    assert key_to_target("cvmfs/a.tar.gz", archives=ArchivePlace.FILE) == Target("/a.tar.gz", TargetKind.FILE)
 
 
 def test_the_longest_suffix_counts() -> None:

@@ -29,7 +29,7 @@ def seen(source: MemoryObjectSource, key: str) -> ChangeRecord:
 
 def held(source: MemoryObjectSource, records: list[ChangeRecord]) -> list[ChangeRecord]:
     with ThreadPoolExecutor(2) as executor:
-        return current_records(records, look_again(source, executor, records))
+        return current_records(records, look_again(source, executor, records)).records
 
 
 @pytest.fixture

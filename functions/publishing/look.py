@@ -1,0 +1,99 @@
+"""One object of a bucket looked at as it is now, under the rules of that bucket: what has to be published of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from events.change import ChangeRecord, Withheld
+from functions.errors import UploadRefused, VersionMoved
+from functions.ports import ObjectInfo, ObjectSource
+from functions.publishing.archive_rules import ArchiveLimits
+from functions.publishing.ingest import Ingest, check_size, removal, withheld
+from functions.publishing.keys import Target, TargetKind
+from functions.publishing.rules import Rules
+
+READ_ATTEMPTS = 3
+"""How often an object that is replaced while it is read is looked at again before the event is kept for later."""
+
+
+class RefusedAsItIs(UploadRefused):
+    """An upload that is refused; `record` takes an older version of it out of the repository, if there may be one."""
+
+    def __init__(self, refused: UploadRefused, record: ChangeRecord | None) -> None:
+        super().__init__(str(refused), code=refused.reason_code, hint=refused.next_step)
+        self.record = record
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Looking at objects of one bucket; `ingest` makes what takes one in, and `finish` waits until it is stored."""
+
+    bucket: str
+    source: ObjectSource
+    rules: Rules
+    ingest: Ingest
+    finish: Callable[[], None]
+
+    def at(self, key: str, *, size_told: int = 0) -> ChangeRecord | None:
+        """The change that the object stands for, or None where there is nothing to publish.
+
+        `size_told` is what somebody says of its size: only where that is above a limit the store is asked before
+        anything is read. Raises RefusedAsItIs, and VersionMoved if the object is replaced again and again.
+        """
+        try:
+            target = self.rules.target(key)
+        except UploadRefused as err:
+            if self.source.head(self.bucket, key) is None:
+                return None
+            raise RefusedAsItIs(err, None) from err
+        if target.kind is TargetKind.ROOT:
+            return None
+        if self.rules.excludes(key):
+            info = self.source.head(self.bucket, key)
+            if info is None:
+                return removal(self.bucket, key, target)
+            return withheld(self.bucket, info, target, Withheld.EXCLUDED, self.rules)
+        for _ in range(READ_ATTEMPTS):
+            try:
+                return self._take(key, target, size_told)
+            except VersionMoved:
+                continue
+        raise VersionMoved(f"{key!r} in {self.bucket} was replaced {READ_ATTEMPTS} times while it was read")
+
+    def _take(self, key: str, target: Target, size_told: int) -> ChangeRecord:
+        limit = self.rules.settings.file_bytes_limit
+        if target.kind is TargetKind.FILE and limit is not None and size_told > limit:
+            info = self.source.head(self.bucket, key)
+            if info is not None:
+                self._check(info, target)
+        reader = self.source.open(self.bucket, key)
+        if reader is None:
+            return removal(self.bucket, key, target)
+        try:
+            return self.ingest.take(self.bucket, target, reader)
+        except UploadRefused as err:
+            raise self._refused(err, reader.info, target) from err
+        finally:
+            self.finish()
+
+    def _check(self, info: ObjectInfo, target: Target) -> None:
+        try:
+            check_size(info, self.rules)
+        except UploadRefused as err:
+            raise self._refused(err, info, target) from err
+
+    def _refused(self, err: UploadRefused, info: ObjectInfo, target: Target) -> RefusedAsItIs:
+        return RefusedAsItIs(err, withheld(self.bucket, info, target, Withheld.REFUSED, self.rules))
+
+
+def limits_of(usual: ArchiveLimits, rules: Rules) -> ArchiveLimits:
+    """What an archive may hold in a repository that may have limits of its own."""
+    own = rules.settings
+    return replace(
+        usual,
+        members=usual.members if own.archive_members_limit is None else own.archive_members_limit,
+        content_bytes=usual.content_bytes if own.archive_bytes_limit is None else own.archive_bytes_limit,
+        ratio=usual.ratio if own.archive_ratio_limit is None else own.archive_ratio_limit,
+        file_bytes=usual.file_bytes if own.file_bytes_limit is None else own.file_bytes_limit,
+    )
