@@ -28,7 +28,7 @@ RADOSGW_PAUSE_S = 150.0
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A kind of fault: how often it comes, and whether notifications may be lost by it, to be found by a look at all."""
+    """A kind of fault: how often it comes, and whether notifications may be lost by it, for a look at all to find."""
 
     name: str
     weight: float
