@@ -177,6 +177,7 @@ class Soak:
         clashing = self._clashing()
         for repo, one in zip(self.world.repositories, compared, strict=True):
             for path, what in one.differences.items():
+                self.told(f"  {repo.fqrn} {path}: {what}")
                 if not any((repo.name, key) in gone or (repo.name, key) in clashing for key in one.keys[path]):
                     self._faults([f"{repo.fqrn} {path}: {what}, though every notification came"])
                     self._tell_story(repo, one.keys[path])

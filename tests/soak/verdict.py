@@ -325,6 +325,6 @@ def processes_of(folder):
         with suppress(OSError):
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             place = str((entry / "cwd").readlink())
-            if str(folder) in command or place.startswith(str(folder)):
+            if f"{folder}/stack" in command or place.startswith(str(folder)):
                 found[int(entry.name)] = command.strip()[:120]
     return found
