@@ -255,8 +255,8 @@ class Judge:
                     faults.append(f"{line['Key']} in bucket cvmfs belongs to nothing")
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket="cvmfs-state"):
             for line in page.get("Contents", ()):
-                if not line["Key"].startswith(("repositories/", "problems/")):
-                    faults.append(f"{line['Key']} in bucket cvmfs-state belongs to nothing")
+                if not any(repo.fqrn in line["Key"] for repo in self._world.repositories):
+                    faults.append(f"{line['Key']} in bucket cvmfs-state belongs to no repository")
         return faults
 
 
