@@ -86,11 +86,11 @@ _MODES = ("0644", "100755", "33188", "0600", "100444", "420")
 class Users:
     """The users' next operations; `keys` is what they believe to be in each bucket."""
 
-    def __init__(self, seed: int, repositories: int, *, clashes: bool = True) -> None:
+    def __init__(self, seed: int, repositories: int) -> None:
         self._random = random.Random(seed)
         self._repositories = repositories
         self._number = 0
-        self._kinds = [kind for kind in Kind if clashes or kind not in {Kind.CLASH, Kind.INTO_ARCHIVE}]
+        self._kinds = list(Kind)
         self.keys: list[dict[str, Kind]] = [{} for _ in range(repositories)]
 
     def next(self) -> Operation:

@@ -174,11 +174,10 @@ class Soak:
         before = sum(len(one.differences) + len(one.problems) for one in compared)
         self.told(f"quiet after {quiet_s:.1f} s; {before} differences before a look at everything")
         gone = judge.lost_on_the_way(auditor) | set(tap.dropped.values())
-        clashing = self._clashing()
         for repo, one in zip(self.world.repositories, compared, strict=True):
             for path, what in one.differences.items():
                 self.told(f"  {repo.fqrn} {path}: {what}")
-                if not any((repo.name, key) in gone or (repo.name, key) in clashing for key in one.keys[path]):
+                if not any((repo.name, key) in gone for key in one.keys[path]):
                     self._faults([f"{repo.fqrn} {path}: {what}, though every notification came"])
                     self._tell_story(repo, one.keys[path])
         by_function = has_function(self.world)
@@ -202,25 +201,6 @@ class Soak:
             "quiet after, s": round(quiet_s, 1),
             "converged after, s": round(time.monotonic() - began, 1),
         }
-
-    def _clashing(self):
-        """Keys that met another key at one path at some time: what was hidden returns only by a look at everything."""
-        keys = self.trace.all_keys()
-        stems = {}
-        for bucket, key in keys:
-            stem = key
-            for suffix in (".rclonelink", ".tar.gz", ".tar", ".zip", "/"):
-                stem = stem.removesuffix(suffix)
-            stems.setdefault((bucket, stem), set()).add(key)
-        clashing = set()
-        for (bucket, stem), same in stems.items():
-            above = stem
-            others = set(same) if len(same) > 1 else set()
-            while "/" in (above := above.rpartition("/")[0]):
-                others |= stems.get((bucket, above), set()) - {f"{above}/"}
-            if others:
-                clashing |= {(bucket, key) for key in same | others}
-        return clashing
 
     def _tell_story(self, repo, keys):
         for key in sorted(keys):

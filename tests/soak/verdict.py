@@ -99,12 +99,7 @@ class Judge:
         """Hold a repository against its bucket, and its problems against both."""
         objects = self.bucket(repo)
         entries = self.tree(repo)
-
-        def entered(path, etag):
-            entry = entries.get(path)
-            return entry is not None and entry.xattrs.get("user.source.etag") == etag.encode()
-
-        should = wanted(objects, entered)
+        should = wanted(objects)
         for path, certainty in repo.by_hand:
             if certainty == "surely" or path in entries:
                 should.tree["/beside"] = Item("directory")

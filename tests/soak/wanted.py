@@ -81,8 +81,8 @@ def is_refused_key(key):
     )
 
 
-def wanted(objects, entered=lambda _path, _etag: False):
-    """The tree that these objects make; `entered` says which of two equally old objects holds a path."""
+def wanted(objects):
+    """The tree that these objects make: the newer object wins a path, of equally old ones that with the higher key."""
     found = Wanted()
     claims = []
     for stored in objects:
@@ -93,7 +93,7 @@ def wanted(objects, entered=lambda _path, _etag: False):
             found.refused.add(stored.key)
         else:
             claims.append(claim)
-    claims.sort(key=lambda claim: (-claim.stored.modified, not entered(claim.path, claim.stored.etag)))
+    claims.sort(key=_rank, reverse=True)
     holding = _Holding()
     for claim in claims:
         if holding.has_room(claim):
@@ -103,6 +103,10 @@ def wanted(objects, entered=lambda _path, _etag: False):
     for claim in reversed(holding.claims):
         _enter(found, claim)
     return found
+
+
+def _rank(claim):
+    return claim.stored.modified, claim.stored.key
 
 
 class _Holding:
@@ -121,8 +125,7 @@ class _Holding:
     def has_room(self, claim):
         for above in _parents(claim.path):
             for holder in self._at.get(above, ()):
-                older = claim.stored.modified < holder.stored.modified
-                if holder.item.type != "directory" or (holder.archive and older):
+                if holder.item.type != "directory" or holder.archive:
                     return False
         for holder in self._at.get(claim.path, ()):
             both_directories = claim.item.type == holder.item.type == "directory"
