@@ -1,6 +1,6 @@
 # Two commands do all: `make demo` and `make test`. Both install what is missing first (see .ci/setup).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test lint unit services bench clean
+.PHONY: help setup demo up down status test lint unit services soak bench clean
 
 BIN := .venv/bin
 
@@ -35,6 +35,9 @@ unit: setup ## tests that need no server
 
 services: setup ## tests against the real RadosGW, RabbitMQ and OpenBao that they start
 	$(BIN)/pytest -q tests/services
+
+soak: setup ## the long soak, about an hour: SOAK="--seed 7 --operations 5000" for other options
+	$(BIN)/python -m tests.soak $(SOAK)
 
 bench: setup ## measure; writes hpc-bench/results
 	$(BIN)/python hpc-bench/engine.py

@@ -165,16 +165,7 @@ class Stack:
             outcome.result()
         self._gateway_port = fresh_port()
         self._progress("declaring exchanges, queues and policies; starting the event source and the gateway")
-        rabbit = self.rabbit.endpoints
-        self._runtime = Runtime(
-            installed_folder(),
-            settings=self._settings_by_name(),
-            broker=Broker(rabbit.host, rabbit.amqp_port, rabbit.management_url, rabbit.username, rabbit.password),
-            state=self.folder / "runtime",
-            ports={"gateway": self._gateway_port},
-            most_instances=MAX_INSTANCES,
-        )
-        self._runtime.start()
+        self.start_runtime()
         # Only now there is an exchange for RadosGW to publish to.
         self.ceph.ensure_topics(self.topics, self.rabbit.endpoints.amqp_url, "notification")
         StackFile(
@@ -188,6 +179,19 @@ class Stack:
             settings=self.settings_mapping(),
         ).write(self.folder)
         self._progress("ready")
+
+    def start_runtime(self) -> None:
+        """Start the event source, the functions and the gateway; a stack that keeps them elsewhere replaces this."""
+        rabbit = self.rabbit.endpoints
+        self._runtime = Runtime(
+            installed_folder(),
+            settings=self.settings_by_name(),
+            broker=Broker(rabbit.host, rabbit.amqp_port, rabbit.management_url, rabbit.username, rabbit.password),
+            state=self.folder / "runtime",
+            ports={"gateway": self._gateway_port},
+            most_instances=MAX_INSTANCES,
+        )
+        self._runtime.start()
 
     def _start_one(self, name: str, start: Callable[[], None]) -> None:
         began = time.monotonic()
@@ -222,7 +226,8 @@ class Stack:
             "LOG_LEVEL": "info",
         }
 
-    def _settings_by_name(self) -> dict[str, dict[str, str | SecretStr]]:
+    def settings_by_name(self) -> dict[str, dict[str, str | SecretStr]]:
+        """The content of every ConfigMap and Secret that the manifests name."""
         named: dict[str, dict[str, str | SecretStr]] = {"cvmfs-cloud": dict(self.settings_mapping()), "gateway": {}}
         for function in FUNCTIONS:
             role_id, secret_id = self.vault.approle(function)

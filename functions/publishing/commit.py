@@ -220,12 +220,9 @@ class Publisher:
     def _carry_out(self, plan: RevisionPlan, head: Head, reflog_version: str | None) -> None:
         # All hashes are known, so the signature is made while the objects travel.
         signing: Future[SignedManifest] = self.executor.submit(self._signed, plan)
-        put_all(
-            Objects(self.store, self.clock),
-            self.executor,
-            plan.objects,
-            lambda: write_if(self.store, REFLOG_PATH, plan.reflog, reflog_version),
-        )
+        put_all(Objects(self.store, self.clock), self.executor, plan.objects)
+        # Only then: a tag may be put on any root that is listed, so what is listed must be whole.
+        write_if(self.store, REFLOG_PATH, plan.reflog, reflog_version)
         self.store.replace(MANIFEST_PATH, signing.result().to_bytes(), head.version)
         for address, content in plan.contents.items():
             self.cache.keep(address, content)

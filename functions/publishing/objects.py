@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Executor, Future, wait
 from datetime import timedelta
 
@@ -106,10 +106,9 @@ class Uploads:
             self._objects.put(stored)
 
 
-def put_all(objects: Objects, executor: Executor, stored: Iterable[StoredObject], *also: Callable[[], object]) -> None:
-    """Store objects side by side, run `also` beside them, and return when all is done; raises the first failure."""
-    pending = [executor.submit(action) for action in also]
-    pending += [executor.submit(objects.put, item) for item in stored]
+def put_all(objects: Objects, executor: Executor, stored: Iterable[StoredObject]) -> None:
+    """Store objects side by side and return when all are; raises the first failure."""
+    pending = [executor.submit(objects.put, item) for item in stored]
     wait(pending)
     for upload in pending:
         upload.result()

@@ -16,6 +16,7 @@ from functions.adapters.directory import DirectoryBlobStore
 from functions.cvmfs.address import Address
 from functions.cvmfs.checker import check_repository
 from functions.cvmfs.reader import Repository
+from functions.cvmfs.reflog import Reflog
 from tests.crashing import CUT, FAIL, FQRN, FULL, KILL, NOW, REFUSED, Deed, Nursery, do, tree_of
 from tests.golden import golden
 
@@ -72,6 +73,10 @@ class Folder:
         ahead = [finding for finding in report.findings if "unexpected content hash" in finding.what]
         assert [finding for finding in report.findings if finding not in ahead] == []
         assert not (quiet and ahead)
+        if (reflog := self.fetch(".cvmfsreflog")) is not None:
+            # A tag may be put on any root that is listed.
+            for entry in Reflog.from_bytes(reflog, fqrn=FQRN).entries():
+                assert self.store.has(Address(entry.digest, entry.type.kind).path)
 
     def assert_tidy(self) -> None:
         """Nothing lies about but whole objects under their own names."""
