@@ -24,6 +24,7 @@ from functions.handlers import handle_bucket_notification as _handle_bucket_noti
 from functions.handlers import publish_transaction as _publish_transaction
 from functions.handlers import store_keys as _store_keys
 from functions.handlers.cloud import Cloud
+from functions.publishing.parked_messages import binary_headers
 from functions.wiring import build_cloud, configure_logging
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _view(step: Step, request: Request) -> Response:
     try:
         event = from_http(dict(request.headers), request.get_data())
     except GenericException as err:
-        ending = _park_unreadable(step, request.get_data(), str(err), cloud)
+        ending = _park_unreadable(step, request, str(err), cloud)
     else:
         ending = answer(step, event, cloud, bus=cloud.bus, clock=cloud.clock, retry_for_s=cloud.settings.retry_for_s)
     _note(step, event, ending, time.monotonic() - started)
@@ -72,10 +73,11 @@ def _view(step: Step, request: Request) -> Response:
     return "", ending.status
 
 
-def _park_unreadable(step: Step, body: bytes, fault: str, cloud: Cloud) -> Answer:
+def _park_unreadable(step: Step, request: Request, fault: str, cloud: Cloud) -> Answer:
     """A request that is no CloudEvent can never be handled; it is parked as it came."""
+    headers = binary_headers(request.headers.items())
     try:
-        cloud.bus.park(step.name, body, reason=f"not a CloudEvent: {fault}", headers={})
+        cloud.bus.park(step.name, request.get_data(), reason=f"not a CloudEvent: {fault}", headers=headers)
     except Retryable as err:
         return Answer(503, err.code, str(err))
     return Answer(204, "event-refused", fault)

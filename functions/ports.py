@@ -206,6 +206,62 @@ class EventBus(Protocol):
         """Attach to the change queue; RabbitMQ lets one consumer at a time be the active one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as RabbitMQ has it: `exchange` and `routing_key` say where it was published, or is to be.
+
+    The exchange ``""`` takes the name of a queue as routing key. `sent_at` (aware) has whole seconds.
+    """
+
+    body: bytes
+    routing_key: str
+    exchange: str = ""
+    content_type: str | None = None
+    message_id: str | None = None
+    sent_at: datetime | None = None
+    headers: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldMessage:
+    """A message that is held back from everybody else; `tag` counts the messages of its hold from 1, oldest first."""
+
+    tag: int
+    message: Message
+
+
+class MessageHold(Protocol):
+    """Some messages of a queue, held by one caller. They go back in order unless they are passed on or removed.
+
+    Whatever ends the caller, its death included, gives them back; so does RabbitMQ after its ``consumer_timeout`` (30
+    minutes). All methods raise BrokerUnavailable when the messages went back before.
+    """
+
+    @property
+    def held(self) -> Sequence[HeldMessage]:
+        """The messages, oldest first."""
+
+    def pass_on(self, onward: Sequence[tuple[HeldMessage, Sequence[Message]]]) -> Sequence[str]:
+        """Publish what belongs to each message, and remove the message only when all of that is confirmed.
+
+        Returns for each what kept it from going, empty if nothing did; what did not go is still held. Dying in between
+        leaves a message in both places, never in none.
+        """
+
+    def remove(self, messages: Sequence[HeldMessage]) -> None:
+        """Remove messages for good."""
+
+
+class QueueAdmin(Protocol):
+    """The queues, looked at and tidied up by an operator. All methods may raise BrokerUnavailable."""
+
+    def ready(self, queue: str) -> int | None:
+        """Messages ready for delivery, so without those that somebody holds; None if there is no such queue."""
+
+    def hold(self, queue: str, *, most: int) -> AbstractContextManager[MessageHold]:
+        """Hold what is ready now, at most that many of the oldest; BrokerUnavailable if there is no such queue."""
+
+
 class Clock(Protocol):
     """The time, as an argument."""
 

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING
 from functions.errors import Permanent
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from functions.adapters.key_files import KeyFiles
     from functions.adapters.s3_connection import S3Connection
     from functions.cvmfs.reader import Fetch
     from functions.handlers.cloud import Cloud
-    from functions.ports import BlobStore, EventBus
+    from functions.ports import BlobStore, EventBus, QueueAdmin
     from functions.publishing.archive_publish import ArchiveSource
     from functions.publishing.local_tree import TreeSource
     from functions.settings import Settings
@@ -96,6 +98,13 @@ def build_bus(settings: Settings, *, name: str = "gateway") -> EventBus:
     from functions.adapters.rabbitmq import RabbitEventBus  # noqa: PLC0415
 
     return RabbitEventBus(settings.amqp_url, exchange=settings.event_exchange, name=name, clock=utc_now)
+
+
+def build_queues(url: SecretStr) -> QueueAdmin:
+    """The queues, for an operator."""
+    from functions.adapters.rabbitmq_queues import RabbitQueueAdmin  # noqa: PLC0415
+
+    return RabbitQueueAdmin(url, name="cvmfs-cloud queue")
 
 
 def build_state(settings: Settings) -> BlobStore:

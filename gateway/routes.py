@@ -18,6 +18,7 @@ from events import (
 )
 from events.registry import event_class
 from functions.ports import Clock, EventBus
+from functions.publishing.parked_messages import RAW_MESSAGE, binary_headers
 from functions.settings import Settings
 from gateway.bodies import BODY_LIMIT, Body, Message
 from gateway.decoding import binary_attributes, decode_events
@@ -25,9 +26,6 @@ from gateway.intake import admit, from_legacy
 
 LEGACY_REQUESTS = "legacy-requests"
 LEGACY_REPLIES = "legacy-replies"
-
-RAW_MESSAGE = "dev.knative.rabbitmq.event"
-"""The type under which RabbitmqSource delivers a message that is not a CloudEvent."""
 
 log = structlog.get_logger("cvmfs-cloud")
 router = APIRouter()
@@ -97,7 +95,7 @@ def legacy_reply(headers: HeadersOf, body: Message, bus: BusOf) -> None:
     try:
         queue, reply = _reply(type_name, headers, _whole(body))
     except EventError as err:
-        _park(bus, LEGACY_REPLIES, body, err, headers={k: v for k, v in headers.items() if k.startswith("ce-")})
+        _park(bus, LEGACY_REPLIES, body, err, headers=binary_headers(headers.items()))
         return
     if queue is not None:
         bus.reply(queue, reply)

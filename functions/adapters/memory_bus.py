@@ -12,8 +12,9 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from cloudevents.conversion import to_structured
 from cloudevents.http import CloudEvent, from_json
@@ -37,17 +38,27 @@ BINDINGS: Mapping[str, Sequence[str]] = {
 """The queues of the service with their binding patterns on exchange ``cvmfs``, as the manifests in knative/ have them.
 Each ``fn.*`` queue has a ``.parked`` beside it."""
 
+EXCHANGE = "cvmfs"
+NOTIFICATION = "notification"
+NOTIFICATIONS = "fn.handle-bucket-notification"
+"""The queue that takes everything from the exchange ``notification``."""
 UNROUTED = "cvmfs.unrouted"
+STRUCTURED = "application/cloudevents+json"
 PREFETCH = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message on a queue."""
+    """A message on a queue; `exchange` and `routing_key` say where it was published."""
 
     body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, Any] = field(default_factory=dict)
     redelivered: bool = False
+    exchange: str = ""
+    routing_key: str = ""
+    content_type: str | None = None
+    message_id: str | None = None
+    sent_at: datetime | None = None
 
     @property
     def event(self) -> CloudEvent:
@@ -78,7 +89,7 @@ class _Queue:
         self.consumers.remove(consumer)
         for tag in sorted(consumer.unacked, reverse=True):
             held = consumer.unacked[tag]
-            self.ready.appendleft((tag, Message(held.body, held.headers, redelivered=True)))
+            self.ready.appendleft((tag, replace(held, redelivered=True)))
         consumer.unacked.clear()
         consumer.inbox.clear()
 
@@ -134,13 +145,15 @@ class MemoryEventBus:
             self.check()
             for event in events:
                 _, body = to_structured(event)
-                bound = [
-                    queue
-                    for queue, patterns in self._bindings.items()
-                    if any(matches(pattern, event["type"]) for pattern in patterns)
-                ]
-                for queue in bound or [UNROUTED]:
-                    self._append(queue, Message(bytes(body)))
+                self.send(
+                    Message(
+                        bytes(body),
+                        exchange=EXCHANGE,
+                        routing_key=event["type"],
+                        content_type=STRUCTURED,
+                        message_id=event["id"],
+                    )
+                )
                 self.published.append(event)
 
     def park(self, step: str, body: bytes, *, reason: str, headers: Mapping[str, str]) -> None:
@@ -148,13 +161,13 @@ class MemoryEventBus:
         told = parked_headers(step, reason, now=self._clock(), headers=headers)
         with self.moved:
             self.check()
-            self._append(parked_queue(step), Message(body, told))
+            self.send(Message(body, told, routing_key=parked_queue(step)))
 
     def reply(self, queue: str, body: bytes) -> None:
         """Append plain bytes to a named queue."""
         with self.moved:
             self.check()
-            self._append(queue, Message(body))
+            self.send(Message(body, routing_key=queue))
 
     def declare_changes(self, fqrn: str) -> None:
         """Make the change queue of a repository."""
@@ -166,7 +179,7 @@ class MemoryEventBus:
         with self.moved:
             self.check()
             for body in bodies:
-                self._append(f"changes.{fqrn}", Message(body))
+                self.send(Message(body, routing_key=f"changes.{fqrn}"))
             return self._state(f"changes.{fqrn}")
 
     def changes_state(self, fqrn: str) -> QueueState:
@@ -229,10 +242,41 @@ class MemoryEventBus:
         queue.push(self._prefetch)
         self.moved.notify_all()
 
-    def _append(self, name: str, message: Message) -> None:
+    def send(self, message: Message) -> None:
+        """Route one message, by queue name on the exchange ``""``; the caller holds `moved`."""
+        if message.exchange not in {"", EXCHANGE, NOTIFICATION}:
+            raise BrokerUnavailable(f"exchange {message.exchange} does not exist")
+        if message.exchange == NOTIFICATION and NOTIFICATIONS in self._queues:
+            queues = [NOTIFICATIONS]
+        elif message.exchange == EXCHANGE:
+            queues = [
+                queue
+                for queue, patterns in self._bindings.items()
+                if any(matches(pattern, message.routing_key) for pattern in patterns)
+            ]
+        else:
+            queues = [message.routing_key] if not message.exchange else []
+        for name in queues or [UNROUTED]:
+            queue = self._queue(name)
+            queue.append(message)
+            self._settle(queue)
+
+    def withdraw(self, name: str, most: int) -> dict[int, Message]:
+        """Take the first messages of a queue out of everybody's sight, by tag; the caller holds `moved`."""
+        ready = self._queue(name).ready
+        return dict(ready.popleft() for _ in range(min(most, len(ready))))
+
+    def give_back(self, name: str, messages: Mapping[int, Message]) -> None:
+        """Put withdrawn messages back where they were; the caller holds `moved`."""
         queue = self._queue(name)
-        queue.append(message)
+        queue.ready.extendleft(
+            (tag, replace(messages[tag], redelivered=True)) for tag in sorted(messages, reverse=True)
+        )
         self._settle(queue)
+
+    def ready(self, name: str) -> int | None:
+        """Messages ready on a queue; None if there is none of this name. The caller holds `moved`."""
+        return len(self._queues[name].ready) if name in self._queues else None
 
     def _queue(self, name: str) -> _Queue:
         if name not in self._queues:

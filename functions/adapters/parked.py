@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from functions.publishing.parked_messages import AT_HEADER, REASON_HEADER, STEP_HEADER
+
 VALUE_LIMIT = 2000
 """Characters of a header value; all headers of a message must fit into one AMQP frame of 128 KiB."""
 
@@ -18,9 +20,9 @@ def parked_headers(step: str, reason: str, *, now: datetime, headers: Mapping[st
     """`headers` with what parking adds; values are cut to 2,000 characters and made encodable."""
     told = {
         **headers,
-        "x-parked-step": step,
-        "x-parked-reason": reason,
-        "x-parked-at": now.isoformat(timespec="seconds"),
+        STEP_HEADER: step,
+        REASON_HEADER: reason,
+        AT_HEADER: now.isoformat(timespec="seconds"),
     }
     return {name: _encodable(value)[:VALUE_LIMIT] for name, value in told.items()}
 

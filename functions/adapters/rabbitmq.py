@@ -18,7 +18,16 @@ from pydantic import SecretStr
 
 from functions.adapters.parked import parked_headers, parked_queue
 from functions.adapters.rabbitmq_consumer import RabbitConsumer
-from functions.adapters.rabbitmq_link import Begin, Link, LinkLost, fail, fault, settle
+from functions.adapters.rabbitmq_link import (
+    ANSWER_TIMEOUT_S,
+    Begin,
+    Link,
+    LinkLost,
+    fail,
+    fault,
+    link_parameters,
+    settle,
+)
 from functions.adapters.rabbitmq_publisher import Outgoing, Publisher
 from functions.adapters.rabbitmq_states import QueueStates
 from functions.errors import BrokerUnavailable
@@ -30,9 +39,6 @@ STRUCTURED = "application/cloudevents+json"
 PREFETCH = 10_000
 """Messages pushed to the active consumer ahead of its acknowledgements: most that one revision can take in."""
 
-HEARTBEAT_S = 30
-CONNECT_TIMEOUT_S = 5
-ANSWER_TIMEOUT_S = 30.0
 RETURN_TIMEOUT_S = 5.0
 _PERSISTENT = 2
 
@@ -168,21 +174,9 @@ class RabbitEventBus:
     def _connection(self) -> tuple[Link, Publisher, QueueStates]:
         with self._lock:
             if self._connected is None or self._connected[0].lost:
-                link = Link(self._parameters(), timeout_s=self._answer_timeout_s)
+                link = Link(link_parameters(self._url, name=self._name), timeout_s=self._answer_timeout_s)
                 self._connected = (link, Publisher(), QueueStates())
             return self._connected
-
-    def _parameters(self) -> pika.connection.Parameters:
-        try:
-            parameters = pika.URLParameters(self._url.get_secret_value())
-        except ValueError:
-            raise BrokerUnavailable("the address of RabbitMQ cannot be read") from None
-        parameters.heartbeat = HEARTBEAT_S
-        parameters.connection_attempts = 1
-        parameters.socket_timeout = CONNECT_TIMEOUT_S
-        parameters.stack_timeout = 2 * CONNECT_TIMEOUT_S
-        parameters.client_properties = {"connection_name": self._name}
-        return parameters
 
 
 def _change_queue(fqrn: str) -> str:

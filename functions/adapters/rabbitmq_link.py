@@ -14,10 +14,16 @@ from typing import Any, TypeVar
 
 import pika
 from pika.exceptions import AMQPError, ChannelClosed
+from pydantic import SecretStr
 
 from functions.errors import BrokerUnavailable
 
 T = TypeVar("T")
+
+HEARTBEAT_S = 30
+CONNECT_TIMEOUT_S = 5
+ANSWER_TIMEOUT_S = 30.0
+NOT_FOUND = 404
 
 Begin = Callable[[pika.SelectConnection, "Future[T]"], None]
 """Something to start on the connection, in its thread, that will settle the future."""
@@ -27,10 +33,29 @@ class LinkLost(BrokerUnavailable):
     """The connection ended before the answer came; on a new one it may work."""
 
 
+class NotThere(BrokerUnavailable):
+    """There is no queue or exchange of this name."""
+
+
+def link_parameters(url: SecretStr, *, name: str) -> pika.connection.Parameters:
+    """How to connect; `name` is shown in RabbitMQ's list of connections. Raises BrokerUnavailable, without the URL."""
+    try:
+        parameters = pika.URLParameters(url.get_secret_value())
+    except ValueError:
+        raise BrokerUnavailable("the address of RabbitMQ cannot be read") from None
+    parameters.heartbeat = HEARTBEAT_S
+    parameters.connection_attempts = 1
+    parameters.socket_timeout = CONNECT_TIMEOUT_S
+    parameters.stack_timeout = 2 * CONNECT_TIMEOUT_S
+    parameters.client_properties = {"connection_name": name}
+    return parameters
+
+
 def fault(reason: object) -> BrokerUnavailable:
     """What callers see of a pika error: BrokerUnavailable if the broker refused, LinkLost if the connection ended."""
     if isinstance(reason, ChannelClosed):
-        return BrokerUnavailable(f"RabbitMQ refused: {reason.reply_text} ({reason.reply_code})")
+        kind = NotThere if reason.reply_code == NOT_FOUND else BrokerUnavailable
+        return kind(f"RabbitMQ refused: {reason.reply_text} ({reason.reply_code})")
     return LinkLost(f"the connection to RabbitMQ was lost: {reason!r}")
 
 

@@ -27,6 +27,7 @@ from functions.ports import ChangeConsumer, Delivery, QueueState
 from functions.publishing.application import Outcome, apply_records
 from functions.publishing.commit import Published
 from functions.publishing.dirtab import DIRTAB_PATH
+from functions.publishing.parked_messages import CHANGES, QUEUE_HEADER
 from functions.publishing.records import RepositoryRecord, Standing, clear_problems, open_problems
 from functions.publishing.rules import Rules
 from functions.publishing.selection import Selection, current_records, look_again
@@ -193,7 +194,8 @@ class _Stay:
             try:
                 records.append(ChangeRecord.from_bytes(delivery.body))
             except EventError as err:
-                self._cloud.bus.park(STEP, delivery.body, reason=str(err), headers={})
+                headers = {QUEUE_HEADER: f"{CHANGES}{self._fqrn}"}
+                self._cloud.bus.park(STEP, delivery.body, reason=str(err), headers=headers)
         return current_records(records, look_again(self._cloud.source, self._cloud.executor, records), rules)
 
     def _announce(self, published: Published, outcome: Outcome) -> None:

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import browse, check, collect, diff, importing, ingest, repo, resign, rollback, stack, status, tag
+from gateway.cli import (
+    browse,
+    check,
+    collect,
+    diff,
+    importing,
+    ingest,
+    problems,
+    queue,
+    repo,
+    resign,
+    rollback,
+    stack,
+    status,
+    tag,
+)
 from gateway.cli.output import EXIT_CODES, Commands
 
 app = typer.Typer(
@@ -23,7 +38,13 @@ repositories = typer.Typer(
 stack_commands = typer.Typer(
     help="Run the whole service on this machine, with real servers.", epilog=EXIT_CODES, no_args_is_help=True
 )
+queue_commands = typer.Typer(
+    help="Look at messages that no function could handle; send them again, or drop them.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+)
 app.add_typer(repositories, name="repo")
+app.add_typer(queue_commands, name="queue")
 app.add_typer(stack_commands, name="stack")
 
 repositories.command("mkfs", epilog=EXIT_CODES)(repo.mkfs)
@@ -41,8 +62,14 @@ repositories.command("import", epilog=EXIT_CODES)(importing.import_repository)
 repositories.command("update-info", epilog=EXIT_CODES)(importing.update_info)
 app.command("status", epilog=EXIT_CODES)(status.status)
 app.command("wait", epilog=EXIT_CODES)(status.wait)
+app.command("problems", epilog=EXIT_CODES)(problems.problems)
 app.command("demo", epilog=EXIT_CODES)(stack.demo)
 
 stack_commands.command("up", epilog=EXIT_CODES)(stack.up)
 stack_commands.command("down", epilog=EXIT_CODES)(stack.down)
 stack_commands.command("status", epilog=EXIT_CODES)(stack.status)
+
+queue_commands.command("list", epilog=EXIT_CODES)(queue.list_queues)
+queue_commands.command("show", epilog=EXIT_CODES)(queue.show)
+queue_commands.command("redrive", epilog=EXIT_CODES)(queue.redrive)
+queue_commands.command("drop", epilog=EXIT_CODES)(queue.drop)

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,15 @@ def shown_size(size: float) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """A number with its noun: ``1 file``, ``2 files``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def ago(age: timedelta) -> str:
+    """How long ago something was: ``3 hours ago``; what lies in the future is now."""
+    seconds = max(0, int(age.total_seconds()))
+    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * size:
+            return f"{counted(seconds // size, unit)} ago"
+    return f"{counted(seconds, 'second')} ago"
 
 
 @contextmanager

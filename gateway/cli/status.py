@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +22,9 @@ from gateway.cli.options import (
     repository_path,
     tell_unsigned,
 )
-from gateway.cli.output import counted, printable, shown_size, write_json, write_line
+from gateway.cli.output import ago, counted, printable, shown_size, write_json, write_line
+from gateway.cli.problems import problem_lines, read_problems, shown_problems
+from gateway.cli.service import stack_file
 
 if TYPE_CHECKING:
     from functions.cvmfs.address import Digest
@@ -106,7 +107,7 @@ class Shown:
             "whitelist_valid_until": self.whitelist.valid_until.isoformat(),
             "whitelist_days_left": round(self.days_left, 2),
             "tags": [{"name": tag.name, "revision": tag.revision} for tag in self.tags],
-            "problems": None if problems is None else [problem.model_dump(mode="json") for problem in problems],
+            "problems": None if problems is None else shown_problems(problems),
         }
 
     def lines(self) -> list[str]:
@@ -116,7 +117,7 @@ class Shown:
             ("repository", self.manifest.fqrn),
             ("url", self.address),
             ("revision", f"{self.manifest.revision}, root hash {self.manifest.root}"),
-            ("published", f"{self.published_at:%Y-%m-%d %H:%M:%S} UTC, {_ago(self.now - self.published_at)}"),
+            ("published", f"{self.published_at:%Y-%m-%d %H:%M:%S} UTC, {ago(self.now - self.published_at)}"),
             ("content", f"{content}, {shown_size(self.counters.file_size)}, {self._catalogs}"),
             ("whitelist", f"{self.days_left:.1f} days left, until {self.whitelist.valid_until:%Y-%m-%d %H:%M} UTC"),
             ("tags", ", ".join(f"{tag.name} ({tag.revision})" for tag in self.tags) or "none"),
@@ -124,8 +125,7 @@ class Shown:
         if self.problems is not None:
             rows.append(("problems", str(len(self.problems) or "none")))
         lines = [f"{name:<11} {value}" for name, value in rows]
-        for problem in self.problems or ():
-            lines += [f"  {problem.key}: {problem.reason}", f"    {problem.hint}"]
+        lines += [f"  {line}" for line in problem_lines(self.problems or ())]
         return [printable(line) for line in lines]
 
     @property
@@ -255,7 +255,7 @@ class _Watch:
 
 def _address(url: str | None, folder: Path, fqrn: str) -> str:
     """Where a repository is published."""
-    base = url or _stack_file(folder).get("repository_url")
+    base = url or stack_file(folder).get("repository_url")
     if not isinstance(base, str):
         raise typer.BadParameter(f"no stack runs in {folder}, so say where repositories are", param_hint="--url")
     return f"{base.rstrip('/')}/{fqrn}"
@@ -263,29 +263,8 @@ def _address(url: str | None, folder: Path, fqrn: str) -> str:
 
 def _problems(fqrn: str, folder: Path, address: str) -> list[Problem] | None:
     """The open problems of a repository that the local stack publishes at `address`; None for any other."""
-    stack = _stack_file(folder)
+    stack = stack_file(folder)
     mapping = stack.get("settings")
     if not isinstance(mapping, dict) or address != f"{str(stack.get('repository_url')).rstrip('/')}/{fqrn}":
         return None
-    from functions import wiring  # noqa: PLC0415
-    from functions.publishing.records import open_problems  # noqa: PLC0415
-    from functions.settings import Settings  # noqa: PLC0415
-
-    return list(open_problems(wiring.build_state(Settings.from_mapping(mapping)), fqrn))
-
-
-def _stack_file(folder: Path) -> dict[str, object]:
-    """What a running stack says of itself (``functions.local.stack.StackFile``); empty without one."""
-    try:
-        content = json.loads((folder / "stack.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _ago(age: timedelta) -> str:
-    seconds = max(0, int(age.total_seconds()))
-    for unit, size in (("day", DAY_S), ("hour", 3600), ("minute", 60)):
-        if seconds >= 2 * size:
-            return f"{counted(seconds // size, unit)} ago"
-    return f"{counted(seconds, 'second')} ago"
+    return read_problems(mapping, fqrn, known=False)

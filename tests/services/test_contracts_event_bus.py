@@ -1,84 +1,15 @@
 """RabbitMQ keeps the contract of the event bus."""
 
-import itertools
-from dataclasses import dataclass, field
-from urllib.parse import quote
-
-import pika
 import pytest
-import urllib3
 from pydantic import SecretStr
 
-from functions.adapters.memory_bus import BINDINGS, UNROUTED
+from functions.adapters.memory_bus import UNROUTED
 from functions.adapters.rabbitmq import RabbitEventBus
 from functions.errors import BrokerUnavailable
 from tests.contracts.event_bus import EventBusContract, event
-from tests.tcp_proxy import TcpProxy
+from tests.services.rabbit_broker import RabbitBroker
 
 pytestmark = pytest.mark.services
-
-_numbers = itertools.count(1)
-
-
-@dataclass
-class Drained:
-    body: bytes
-    headers: dict = field(default_factory=dict)
-    properties: object = None
-
-
-class RabbitBroker:
-    """The other side of the bus, in a virtual host of its own."""
-
-    def __init__(self, endpoints):
-        self.vhost = f"test-{next(_numbers)}"
-        self._credentials = f"{endpoints.username}:{endpoints.password.get_secret_value()}"
-        self._endpoints = endpoints
-        self._http = urllib3.PoolManager(headers=urllib3.make_headers(basic_auth=self._credentials))
-        self.manage("PUT", f"vhosts/{self.vhost}")
-        self.proxy = TcpProxy((endpoints.host, endpoints.amqp_port))
-        self.cut = self.proxy.cut
-        self._connection = pika.BlockingConnection(pika.URLParameters(self.url().get_secret_value()))
-        self.channel = self._connection.channel()
-        self._declare_topology()
-
-    def url(self, port=None):
-        host = f"{self._endpoints.host}:{port or self._endpoints.amqp_port}"
-        return SecretStr(f"amqp://{self._credentials}@{host}/{quote(self.vhost, safe='')}")
-
-    def manage(self, method, path):
-        answer = self._http.request(method, f"{self._endpoints.management_url}/api/{path}")
-        assert answer.status < 300, answer.data
-        return answer
-
-    def _declare_topology(self):
-        self.channel.exchange_declare(UNROUTED, "fanout", durable=True)
-        self.channel.exchange_declare("cvmfs", "topic", durable=True, arguments={"alternate-exchange": UNROUTED})
-        self._queue(UNROUTED)
-        self.channel.queue_bind(UNROUTED, UNROUTED)
-        for queue, patterns in BINDINGS.items():
-            if queue not in {"fn.store-keys", "cvmfs_reply"}:
-                continue
-            self._queue(queue)
-            self._queue(f"{queue}.parked")
-            for pattern in patterns:
-                self.channel.queue_bind(queue, "cvmfs", pattern)
-
-    def _queue(self, name):
-        self.channel.queue_declare(name, durable=True, arguments={"x-queue-type": "quorum"})
-
-    def drain(self, queue):
-        drained = []
-        while True:
-            method, properties, body = self.channel.basic_get(queue, auto_ack=True)
-            if method is None:
-                return drained
-            drained.append(Drained(body, properties.headers or {}, properties))
-
-    def close(self):
-        self._connection.close()
-        self.manage("DELETE", f"vhosts/{self.vhost}")
-        self._http.clear()
 
 
 @pytest.fixture

@@ -1,0 +1,35 @@
+"""Where the running service is: in the environment, as its own processes have it, or in the file of a local stack."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import typer
+
+
+def stack_file(folder: Path) -> dict[str, object]:
+    """What a running stack says of itself (``functions.local.stack.StackFile``); empty without one."""
+    try:
+        content = json.loads((folder / "stack.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def stack_settings(folder: Path) -> Mapping[str, str] | None:
+    """The settings of the stack that runs in a folder; None without one."""
+    settings = stack_file(folder).get("settings")
+    return settings if isinstance(settings, dict) else None
+
+
+def service_settings(needed: str, folder: Path) -> Mapping[str, str]:
+    """The settings of the service: the environment if it has the one that is `needed`, else the local stack's."""
+    if os.environ.get(needed):
+        return os.environ
+    settings = stack_settings(folder)
+    if settings is None:
+        raise typer.BadParameter(f"no stack runs in {folder}; run it there, or set {needed} in the environment")
+    return settings
