@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from functions.ports import BlobStore, EventBus, QueueAdmin
     from functions.publishing.archive_publish import ArchiveSource
     from functions.publishing.local_tree import TreeSource
+    from functions.publishing.overview import Repositories
     from functions.settings import Settings
 
 PARALLEL_REQUESTS = 16
@@ -101,10 +102,10 @@ def build_bus(settings: Settings, *, name: str = "gateway") -> EventBus:
 
 
 def build_queues(url: SecretStr) -> QueueAdmin:
-    """The queues, for an operator."""
+    """The queues, to be looked at and tidied up."""
     from functions.adapters.rabbitmq_queues import RabbitQueueAdmin  # noqa: PLC0415
 
-    return RabbitQueueAdmin(url, name="cvmfs-cloud queue")
+    return RabbitQueueAdmin(url, name="queues")
 
 
 def build_state(settings: Settings) -> BlobStore:
@@ -112,6 +113,27 @@ def build_state(settings: Settings) -> BlobStore:
     from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
 
     return S3BlobStore(_connection(settings), settings.state_bucket)
+
+
+def build_repositories(settings: Settings) -> Repositories:
+    """All repositories of the service, read only."""
+    from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
+    from functions.cvmfs.catalog_cache import CatalogCache  # noqa: PLC0415
+    from functions.publishing.overview import Repositories  # noqa: PLC0415
+
+    connection = _connection(settings)
+
+    @lru_cache(maxsize=STORES_KEPT)
+    def store_of(fqrn: str) -> BlobStore:
+        return S3BlobStore(connection, settings.repository_bucket, fqrn)
+
+    return Repositories(
+        state=build_state(settings),
+        store_of=store_of,
+        queues=build_queues(settings.amqp_url),
+        executor=ThreadPoolExecutor(PARALLEL_REQUESTS, thread_name_prefix="overview"),
+        catalogs=CatalogCache(settings.catalog_cache_mib << 20),
+    )
 
 
 def configure_logging(mapping: Mapping[str, str]) -> None:

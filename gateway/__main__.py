@@ -13,7 +13,7 @@ import uvicorn
 
 from functions.errors import CloudError
 from functions.settings import Settings
-from functions.wiring import build_bus, configure_logging
+from functions.wiring import build_bus, build_repositories, configure_logging
 from gateway.app import build_app
 from gateway.errors import BindError
 
@@ -49,7 +49,7 @@ def main() -> int:
         signal.signal(number, _leave)  # uvicorn raises the signal once more when it is done
     log.info("serving", address=settings.bind_address, port=settings.port)
     uvicorn.run(
-        build_app(build_bus(settings), settings),
+        build_app(build_bus(settings), build_repositories(settings), settings),
         host=settings.bind_address,
         port=settings.port,
         log_config=None,

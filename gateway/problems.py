@@ -7,11 +7,12 @@ from http import HTTPStatus
 
 import structlog
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from events import EventError
-from functions.errors import Retryable
+from functions.errors import RepositoryUnknown, Retryable
 from gateway.errors import BodyTooLargeError, TypeNotAcceptedError
 from gateway.intake import ACCEPTED
 
@@ -26,6 +27,8 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(EventError, _event_malformed)
     app.add_exception_handler(TypeNotAcceptedError, _type_not_accepted)
     app.add_exception_handler(BodyTooLargeError, _body_too_large)
+    app.add_exception_handler(RequestValidationError, _request_malformed)
+    app.add_exception_handler(RepositoryUnknown, _unknown)
     app.add_exception_handler(HTTPException, _plain)
     app.add_exception_handler(Retryable, _try_again)
     app.add_exception_handler(Exception, _try_again)
@@ -41,7 +44,9 @@ def _problem(
 ) -> JSONResponse:
     """A problem: `code` for programs, `detail` for people, `members` for what else helps to correct the request."""
     body = {"title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail, **members}
-    return JSONResponse(body, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+    return JSONResponse(
+        body, status_code=status, headers={"Cache-Control": "no-store", **(headers or {})}, media_type=MEDIA_TYPE
+    )
 
 
 def _event_malformed(_request: Request, err: Exception) -> JSONResponse:
@@ -57,6 +62,17 @@ def _type_not_accepted(_request: Request, err: Exception) -> JSONResponse:
 
 def _body_too_large(_request: Request, err: Exception) -> JSONResponse:
     return _problem(413, "body-too-large", str(err))
+
+
+def _request_malformed(_request: Request, err: Exception) -> JSONResponse:
+    faults = err.errors() if isinstance(err, RequestValidationError) else []
+    told = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults]
+    return _problem(422, "request-malformed", "Correct every fault and send again.", faults=told)
+
+
+def _unknown(_request: Request, err: Exception) -> JSONResponse:
+    code = err.code if isinstance(err, RepositoryUnknown) else RepositoryUnknown.code
+    return _problem(404, code, str(err))
 
 
 def _plain(_request: Request, err: Exception) -> JSONResponse:

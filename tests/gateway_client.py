@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from uuid import uuid4
 
 from httpx import ASGITransport, AsyncClient, Response
 
 from events import Event, RepositoryRequested
+from functions.adapters.memory import MemoryBlobStore
 from functions.adapters.memory_bus import BINDINGS, MemoryEventBus, Message
+from functions.adapters.memory_queues import MemoryQueueAdmin
+from functions.cvmfs.catalog_cache import CatalogCache
+from functions.publishing.overview import Repositories
 from functions.settings import Settings
 from gateway.app import build_app
 from gateway.decoding import BATCH, STRUCTURED
+from tests.world import World
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 RAW_MESSAGE = "dev.knative.rabbitmq.event"
@@ -47,10 +53,27 @@ def envelope(data: object = REQUEST, **attributes: object) -> dict[str, object]:
 class Gateway:
     """A gateway, the bus behind it, and its front door."""
 
-    def __init__(self) -> None:
-        self.bus = MemoryEventBus({**BINDINGS, "fn.legacy-requests": (), "my_reply": ()}, clock=lambda: NOW)
-        app = build_app(self.bus, SETTINGS, clock=lambda: NOW)
+    def __init__(self, world: World | None = None) -> None:
+        """Over an empty service, or over that of a world, at its time."""
+        self.bus = (
+            MemoryEventBus({**BINDINGS, "fn.legacy-requests": (), "my_reply": ()}, clock=lambda: NOW)
+            if world is None
+            else world.bus
+        )
+        repositories = Repositories(
+            state=MemoryBlobStore() if world is None else world.state,
+            store_of=(lambda _: MemoryBlobStore()) if world is None else world.store_of,
+            queues=MemoryQueueAdmin(self.bus),
+            executor=ThreadPoolExecutor(4),
+            catalogs=CatalogCache(),
+        )
+        settings = SETTINGS if world is None else world.settings
+        app = build_app(self.bus, repositories, settings, clock=lambda: NOW if world is None else world.clock.now)
         self._transport = ASGITransport(app, raise_app_exceptions=False)
+
+    def get(self, path: str) -> Response:
+        """GET something."""
+        return self.request("GET", path)
 
     def request(self, method: str, path: str, **arguments: object) -> Response:
         """Any request, in an event loop of its own."""

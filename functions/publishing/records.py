@@ -213,6 +213,11 @@ def open_problems(state: BlobStore, repository: str) -> Iterator[Problem]:
             yield Problem.from_bytes(blob.body)
 
 
+def problem_count(state: BlobStore, repository: str) -> int:
+    """How many problems a repository has; one listing, and none of them is read."""
+    return sum(1 for _ in state.list(f"problems/{repository}/"))
+
+
 def clear_problems(state: BlobStore, repository: str, keys: frozenset[str]) -> int:
     """Remove the problems of these keys and return how many there were; one listing, whatever the number of keys."""
     paths = {problem_path(repository, key) for key in keys}

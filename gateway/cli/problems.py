@@ -33,13 +33,14 @@ def problems(fqrn: Fqrn, *, folder: StackFolder = DEFAULT_FOLDER, as_json: AsJso
 def read_problems(settings: Mapping[str, str], fqrn: str, *, known: bool = True) -> list[Problem]:
     """The open problems, oldest first; raises RepositoryUnknown if the service must know it and does not."""
     from functions import wiring  # noqa: PLC0415
-    from functions.publishing.records import load_record, open_problems  # noqa: PLC0415
+    from functions.publishing.overview import listed_problems  # noqa: PLC0415
+    from functions.publishing.records import load_record  # noqa: PLC0415
     from functions.settings import Settings  # noqa: PLC0415
 
     state = wiring.build_state(Settings.from_mapping(settings))
     if known:
         load_record(state, fqrn)
-    return sorted(open_problems(state, fqrn), key=lambda problem: (problem.seen_at, problem.key))
+    return listed_problems(state, fqrn)
 
 
 def shown_problems(found: Sequence[Problem]) -> list[dict[str, object]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,17 +28,13 @@ from gateway.cli.service import stack_file
 
 if TYPE_CHECKING:
     from functions.cvmfs.address import Digest
-    from functions.cvmfs.counters import Counters
     from functions.cvmfs.history import Tag
-    from functions.cvmfs.manifest import Manifest
     from functions.cvmfs.reader import Fetch, Repository
-    from functions.cvmfs.whitelist import Whitelist
+    from functions.publishing.overview import Published
     from functions.publishing.records import Problem
 
 POLL_S = 0.25
 """Seconds between two looks at the manifest."""
-
-DAY_S = 86_400
 
 Base = Annotated[
     str | None,
@@ -70,41 +66,26 @@ class Shown:
     """What is shown of a repository; `problems` is None where nobody can be asked for them."""
 
     address: str
-    manifest: Manifest
-    whitelist: Whitelist
-    counters: Counters
+    published: Published
+    published_at: datetime
+    days_left: float
     tags: list[Tag]
     problems: list[Problem] | None
     now: datetime
 
-    @property
-    def published_at(self) -> datetime:
-        """When the revision was published."""
-        return datetime.fromtimestamp(self.manifest.published_at, UTC)
-
-    @property
-    def days_left(self) -> float:
-        """Days until clients refuse the whitelist."""
-        return (self.whitelist.valid_until - self.now).total_seconds() / DAY_S
-
-    @property
-    def entries(self) -> int:
-        """Paths in the tree; a mount point is an entry of two catalogs, but one path."""
-        return self.counters.entries - self.counters.nested
-
     def members(self) -> dict[str, object]:
         """For programs."""
-        problems = self.problems
+        problems, published = self.problems, self.published
         return {
-            "repository": self.manifest.fqrn,
+            "repository": published.manifest.fqrn,
             "url": self.address,
-            "revision": self.manifest.revision,
-            "root_hash": str(self.manifest.root),
+            "revision": published.manifest.revision,
+            "root_hash": str(published.manifest.root),
             "published_at": self.published_at.isoformat(),
-            "catalogs": 1 + self.counters.nested,
-            "entries": self.entries,
-            "bytes": self.counters.file_size,
-            "whitelist_valid_until": self.whitelist.valid_until.isoformat(),
+            "catalogs": published.catalogs,
+            "entries": published.entries,
+            "bytes": published.counters.file_size,
+            "whitelist_valid_until": published.whitelist.valid_until.isoformat(),
             "whitelist_days_left": round(self.days_left, 2),
             "tags": [{"name": tag.name, "revision": tag.revision} for tag in self.tags],
             "problems": None if problems is None else shown_problems(problems),
@@ -112,14 +93,20 @@ class Shown:
 
     def lines(self) -> list[str]:
         """For a person."""
-        content = counted(self.entries, "entry", "entries")
+        published = self.published
+        manifest = published.manifest
+        content = counted(published.entries, "entry", "entries")
+        catalogs = counted(published.catalogs, "catalog")
         rows = [
-            ("repository", self.manifest.fqrn),
+            ("repository", manifest.fqrn),
             ("url", self.address),
-            ("revision", f"{self.manifest.revision}, root hash {self.manifest.root}"),
+            ("revision", f"{manifest.revision}, root hash {manifest.root}"),
             ("published", f"{self.published_at:%Y-%m-%d %H:%M:%S} UTC, {ago(self.now - self.published_at)}"),
-            ("content", f"{content}, {shown_size(self.counters.file_size)}, {self._catalogs}"),
-            ("whitelist", f"{self.days_left:.1f} days left, until {self.whitelist.valid_until:%Y-%m-%d %H:%M} UTC"),
+            ("content", f"{content}, {shown_size(published.counters.file_size)}, {catalogs}"),
+            (
+                "whitelist",
+                f"{self.days_left:.1f} days left, until {published.whitelist.valid_until:%Y-%m-%d %H:%M} UTC",
+            ),
             ("tags", ", ".join(f"{tag.name} ({tag.revision})" for tag in self.tags) or "none"),
         ]
         if self.problems is not None:
@@ -127,10 +114,6 @@ class Shown:
         lines = [f"{name:<11} {value}" for name, value in rows]
         lines += [f"  {line}" for line in problem_lines(self.problems or ())]
         return [printable(line) for line in lines]
-
-    @property
-    def _catalogs(self) -> str:
-        return counted(1 + self.counters.nested, "catalog")
 
 
 def status(
@@ -145,6 +128,7 @@ def status(
     from functions import wiring  # noqa: PLC0415
     from functions.cvmfs.reader import MANIFEST_PATH, WHITELIST_PATH, Repository, fetch_file  # noqa: PLC0415
     from functions.cvmfs.whitelist import SignedWhitelist  # noqa: PLC0415
+    from functions.publishing import overview  # noqa: PLC0415
 
     keys = public_keys(key or [])
     address = _address(url, folder, fqrn)
@@ -153,12 +137,12 @@ def status(
         raise NotPublished(f"There is no repository at {address}.")
     now = wiring.utc_now()
     repository = Repository.open(fetch, public_keys=keys, fqrn=fqrn, now=now)
-    _, _, root = next(repository.snapshot().catalogs())
+    whitelist = repository.whitelist or SignedWhitelist.from_bytes(fetch_file(fetch, WHITELIST_PATH)).unverified
     shown = Shown(
         address=address,
-        manifest=repository.manifest,
-        whitelist=SignedWhitelist.from_bytes(fetch_file(fetch, WHITELIST_PATH)).unverified,
-        counters=root.total_counters,
+        published=overview.published_of(repository, whitelist),
+        published_at=overview.published_at(repository.manifest),
+        days_left=overview.days_left(whitelist, now),
         tags=repository.tags(),
         problems=_problems(fqrn, folder, address),
         now=now,
