@@ -36,10 +36,10 @@ from functions.ports import HeldMessage, Message
 QUIET_S = 1.0
 """Seconds without a message after which RabbitMQ is asked whether more is to come."""
 
-RETURN_TIMEOUT_S = 1.0
+RETURN_TIMEOUT_S = 5.0
 
 _PERSISTENT = 2
-_PREFETCH_LIMIT = 65_535
+PREFETCH_LIMIT = 65_535
 """The largest prefetch that AMQP can say; without one a quorum queue stops after 2,000."""
 
 
@@ -72,7 +72,8 @@ class RabbitQueueAdmin:
             yield hold
         finally:
             with suppress(BrokerUnavailable):  # a lost connection has returned the messages already
-                self._wait_until_returned(queue, hold.give_back())
+                there = self._ready(queue) or 0
+                self._wait_until(queue, there + hold.give_back())
 
     def close(self) -> None:
         """End the connection; it can be used again."""
@@ -81,10 +82,10 @@ class RabbitQueueAdmin:
         if connected is not None:
             connected[0].close()
 
-    def _wait_until_returned(self, queue: str, returned: int) -> None:
+    def _wait_until(self, queue: str, count: int) -> None:
         """Wait until the queue counts what it got back, some milliseconds; in vain where others take it at once."""
         deadline = time.monotonic() + RETURN_TIMEOUT_S
-        while (self._ready(queue) or 0) < returned and time.monotonic() < deadline:
+        while (self._ready(queue) or 0) < count and time.monotonic() < deadline:
             time.sleep(0.005)
 
     def _ready(self, queue: str) -> int | None:
@@ -126,8 +127,11 @@ class RabbitHold:
 
     def fill(self) -> None:
         """Take what is ready; returns when it is all here."""
-        wanted = min(self._most, _PREFETCH_LIMIT, self._link.ask(self._open))
-        if not wanted:
+        wanted = min(self._most, PREFETCH_LIMIT, self._link.ask(self._open))
+        # A quorum queue that is too busy to answer within 250 ms counts as empty (3.10), so 0 is asked again as a get.
+        if not wanted and self._most and self._link.ask(self._get):
+            wanted = min(self._most, PREFETCH_LIMIT, 1 + self._link.ask(self._count))
+        if len(self._held) >= wanted:
             return
         self._link.ask(lambda _connection, future: self._consume(wanted, future))
         self._wait_for(wanted)
@@ -184,7 +188,7 @@ class RabbitHold:
             grown = self._grown(count, wanted)
             silence_s = 0.0 if grown > count else silence_s + QUIET_S
             count = grown
-            if silence_s and not self._link.ask(self._count):
+            if silence_s and not self._link.ask(self._get):
                 return
             if silence_s >= self._patience_s:
                 raise BrokerUnavailable(
@@ -198,6 +202,19 @@ class RabbitHold:
             self._moved.wait_for(lambda: self._lost or len(self._held) >= wanted, timeout=QUIET_S)
             self._check()
             return max(count, len(self._held))
+
+    def _get(self, _connection: pika.SelectConnection, future: Future[bool]) -> None:
+        """Take the next message, if there is one."""
+        channel = self._open_channel(future)
+        if channel is None:
+            return
+
+        def got(channel: pika.channel.Channel, method: Basic.GetOk, properties: BasicProperties, body: bytes) -> None:
+            self._arrived(channel, method, properties, body)
+            settle(future, result=True)
+
+        channel.add_callback(lambda _frame: settle(future, result=False), [Basic.GetEmpty])
+        channel.basic_get(self._queue, got)
 
     def _count(self, _connection: pika.SelectConnection, future: Future[int]) -> None:
         channel = self._open_channel(future)
@@ -257,21 +274,25 @@ class RabbitHold:
         channel.close()
 
     def _arrived(
-        self, _channel: pika.channel.Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
+        self,
+        _channel: pika.channel.Channel,
+        method: Basic.Deliver | Basic.GetOk,
+        properties: BasicProperties,
+        body: bytes,
     ) -> None:
         with self._moved:
             self._tags.append(method.delivery_tag)
             self._held.append(HeldMessage(len(self._tags), _message(method, properties, body)))
             self._moved.notify_all()
 
-    def _open_channel(self, future: Future[int] | Future[None]) -> pika.channel.Channel | None:
+    def _open_channel(self, future: Future[int] | Future[bool] | Future[None]) -> pika.channel.Channel | None:
         """The channel; without an open one the future fails."""
         if self._channel is not None and self._channel.is_open:
             return self._channel
         fail(future, BrokerUnavailable(self._lost or "the channel is closed"))
         return None
 
-    def _end(self, reason: object, future: Future[int] | Future[None]) -> None:
+    def _end(self, reason: object, future: Future[int] | Future[bool] | Future[None]) -> None:
         error = fault(reason)
         fail(future, error)
         with self._moved:
@@ -283,7 +304,7 @@ class RabbitHold:
             raise BrokerUnavailable(f"{self._lost}; what was held is back in {self._queue}")
 
 
-def _message(method: Basic.Deliver, properties: BasicProperties, body: bytes) -> Message:
+def _message(method: Basic.Deliver | Basic.GetOk, properties: BasicProperties, body: bytes) -> Message:
     return Message(
         body,
         routing_key=method.routing_key,

@@ -40,8 +40,12 @@ class RabbitBroker:
         host = f"{self._endpoints.host}:{port or self._endpoints.amqp_port}"
         return SecretStr(f"amqp://{self._credentials}@{host}/{quote(self.vhost, safe='')}")
 
-    def manage(self, method, path):
-        answer = self._http.request(method, f"{self._endpoints.management_url}/api/{path}")
+    def url_of(self, username, password):
+        host = f"{self._endpoints.host}:{self._endpoints.amqp_port}"
+        return SecretStr(f"amqp://{username}:{password}@{host}/{quote(self.vhost, safe='')}")
+
+    def manage(self, method, path, body=None):
+        answer = self._http.request(method, f"{self._endpoints.management_url}/api/{path}", json=body)
         assert answer.status < 300, answer.data
         return answer
 

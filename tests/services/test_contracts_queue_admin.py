@@ -4,17 +4,26 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import SecretStr
 
+from functions.adapters import rabbitmq_queues
 from functions.adapters.rabbitmq import RabbitEventBus
+from functions.adapters.rabbitmq_link import settle
 from functions.adapters.rabbitmq_queues import RabbitQueueAdmin
 from functions.errors import BrokerUnavailable
+from functions.ports import Message
 from tests.contracts.queue_admin import PARKED, STEP, QueueAdminContract, bodies, park, to_step
 from tests.services.rabbit_broker import RabbitBroker
 
 pytestmark = pytest.mark.services
+
+TOP = Path(__file__).parents[2]
+ACCOUNT = "cvmfs-gateway"
 
 HOLDER = """
 import sys, time
@@ -80,18 +89,38 @@ class TestRabbitQueueAdmin(QueueAdminContract):
         assert back == [b"b", b"c", b"d"]
         assert admin.ready(STEP) == 1
 
-    def test_as_many_as_a_prefetch_can_say_are_held(self, admin, bus):
+    def test_more_than_a_quorum_queue_gives_without_a_prefetch_is_held(self, admin, bus):
         bus.declare_changes("many.infn.it")
-        bus.send_changes("many.infn.it", [b"%d" % number for number in range(66_000)])
+        bus.send_changes("many.infn.it", [b"%d" % number for number in range(2_500)])
         with admin.hold("changes.many.infn.it", most=100_000) as hold:
-            assert bodies(hold.held) == [b"%d" % number for number in range(65_535)]
-        assert admin.ready("changes.many.infn.it") == 66_000
+            assert bodies(hold.held) == [b"%d" % number for number in range(2_500)]
+
+    def test_not_more_are_held_than_a_prefetch_can_say(self, admin, bus, monkeypatch):
+        monkeypatch.setattr(rabbitmq_queues, "PREFETCH_LIMIT", 2)
+        park(bus, *"abc")
+        with admin.hold(PARKED, most=100_000) as hold:
+            assert bodies(hold.held) == [b"a", b"b"]
+
+    def test_a_queue_that_is_too_busy_to_count_is_not_taken_for_empty(self, admin, bus, monkeypatch):
+        park(bus, *"abc")
+        counted = rabbitmq_queues.RabbitHold._open
+
+        def busy(hold, connection, future):
+            told = Future()
+            told.add_done_callback(lambda _: settle(future, 0))
+            counted(hold, connection, told)
+
+        monkeypatch.setattr(rabbitmq_queues.RabbitHold, "_open", busy)
+        with admin.hold(PARKED, most=100) as hold:
+            assert bodies(hold.held) == [b"a", b"b", b"c"]
+        with admin.hold(PARKED, most=1) as hold:
+            assert bodies(hold.held) == [b"a"]
 
     def test_an_exchange_that_is_missing_is_told_and_the_next_call_works(self, admin, bus):
         park(bus, "a")
         with admin.hold(PARKED, most=10) as hold:
             lost = to_step(b"1")
-            faults = hold.pass_on([(hold.held[0], [type(lost)(b"1", routing_key="x", exchange="nowhere")])])
+            faults = hold.pass_on([(hold.held[0], [Message(b"1", routing_key="x", exchange="nowhere")])])
             assert "nowhere" in faults[0]
             assert list(hold.pass_on([(hold.held[0], [lost])])) == [""]
 
@@ -106,3 +135,32 @@ class TestRabbitQueueAdmin(QueueAdminContract):
         with pytest.raises(BrokerUnavailable) as caught:
             RabbitQueueAdmin(SecretStr("amqp://user:hush@host:port")).ready(PARKED)
         assert "hush" not in str(caught.value)
+
+
+@pytest.fixture
+def gateway_account(broker):
+    """An account with the rights that the manifests give the gateway, on this test's virtual host."""
+    objects = yaml.safe_load_all((TOP / "knative/rabbitmq/accounts.yaml").read_text())
+    (spec,) = [
+        found["spec"] for found in objects if (found["kind"], found["metadata"]["name"]) == ("Permission", ACCOUNT)
+    ]
+    broker.manage("PUT", f"users/{ACCOUNT}", {"password": "told-to-nobody", "tags": ""})
+    broker.manage("PUT", f"permissions/{broker.vhost}/{ACCOUNT}", spec["permissions"])
+    yield broker.url_of(ACCOUNT, "told-to-nobody")
+    broker.manage("DELETE", f"users/{ACCOUNT}")
+
+
+def test_the_account_of_the_gateway_may_do_all_of_it_and_not_more(broker, bus, gateway_account):
+    broker.channel.exchange_declare("notification", "topic", durable=True)
+    broker.channel.queue_bind(STEP, "notification", "#")
+    park(bus, "a", "b")
+    admin = RabbitQueueAdmin(gateway_account)
+    assert (admin.ready(STEP), admin.ready(PARKED), admin.ready("cvmfs.unrouted")) == (0, 2, 0)
+    with admin.hold(PARKED, most=10) as hold:
+        again = Message(b"1", routing_key="cvmfs-0", exchange="notification")
+        assert list(hold.pass_on([(hold.held[0], [to_step(b"1"), again])])) == [""]
+        hold.remove([hold.held[1]])
+    assert (admin.ready(STEP), admin.ready(PARKED)) == (2, 0)
+    with pytest.raises(BrokerUnavailable, match="ACCESS_REFUSED"), admin.hold(STEP, most=1):
+        pass
+    admin.close()

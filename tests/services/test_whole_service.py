@@ -30,6 +30,7 @@ from functions.local.stack import Stack
 from functions.publishing.records import Problem, open_problems
 from functions.settings import Settings
 from functions.wiring import build_state
+from tests.cli_repository import run
 
 pytestmark = pytest.mark.services
 
@@ -216,6 +217,67 @@ def test_what_cannot_be_published_is_told_and_harms_nothing(service: Service, al
     eventually(lambda: alice.problems() == {}, "the problems to be gone with their objects")
     reasons = [headers["x-parked-reason"] for headers, _ in service.parked("handle-bucket-notification")]
     assert len(reasons) == 2
+
+
+def test_a_parked_message_can_be_read_redriven_and_dropped(service: Service, alice: User) -> None:
+    environment: dict[str, str | None] = dict(service.stack.settings_mapping())
+
+    def queue(*arguments: str) -> Any:
+        result = run("queue", *arguments, "--json", environment=environment)
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)
+
+    step = "handle-bucket-notification"
+    service.parked(step)  # what other tests left
+    alice.put("odd//name", b"1")
+    eventually(lambda: service.queue(f"fn.{step}.parked") == 1, "the parked notification")
+    for _ in range(2):
+        (message,) = queue("show", step, "--repository", alice.fqrn)
+    assert json.loads(message["body"])["Records"][0]["s3"]["object"]["key"] == "cvmfs/odd//name"
+    assert queue("redrive", step, message["id"])["stayed"] == {}
+    eventually(lambda: bool(queue("show", step)), "the notification to be parked again")
+    assert queue("drop", step)["repositories"] == [alice.fqrn]
+    alice.delete("odd//name")
+    eventually(lambda: "cvmfs/odd//name" not in alice.problems(), "the problem to be gone with its object")
+    counts = {listed["step"]: listed for listed in queue("list")["steps"]}
+    assert (counts[step]["parked"], counts[step]["retry"], counts["legacy-requests"]["parked"]) == (0, 0, 0)
+
+
+def test_a_message_that_no_binding_takes_reaches_its_function_from_the_queue_of_unrouted_ones(
+    service: Service, alice: User
+) -> None:
+    environment: dict[str, str | None] = dict(service.stack.settings_mapping())
+    with service.channel() as channel:
+        channel.queue_unbind(NOTIFICATIONS, "notification", "#")
+        alice.put("unrouted", b"1")
+        eventually(lambda: service.queue("cvmfs.unrouted") == 1, "the unrouted notification")
+        channel.queue_bind(NOTIFICATIONS, "notification", "#")
+    (message,) = json.loads(run("queue", "show", "unrouted", "--json", environment=environment).stdout)
+    assert (message["exchange"], message["repositories"]) == ("notification", [alice.fqrn])
+    assert run("queue", "redrive", "unrouted", environment=environment).exit_code == 0
+    eventually(lambda: alice.content("/unrouted") == b"1", "what was unrouted")
+
+
+def test_the_gateway_tells_what_worker_nodes_see(service: Service, alice: User) -> None:
+    alice.put("told//odd", b"1")
+    eventually(lambda: bool(alice.problems()), "the problem")
+
+    def told(path: str) -> Any:
+        answer = service.http.request("GET", f"{service.stack.gateway_url}{path}")
+        assert answer.status == 200, answer.data
+        return answer.json()
+
+    manifest = alice.snapshot().root
+    shown = told(f"/repositories/{alice.fqrn}")
+    assert (shown["root_hash"], shown["state"], shown["faults"]) == (str(manifest), "active", [])
+    assert shown["entries"] == len(list(alice.snapshot().walk()))
+    assert shown["waiting_changes"] == 0
+    assert alice.fqrn in [repository["name"] for repository in told("/repositories?limit=500")["repositories"]]
+    (problem,) = told(f"/repositories/{alice.fqrn}/problems")["problems"]
+    assert problem["key"] == "cvmfs/told//odd"
+    alice.delete("told//odd")
+    eventually(lambda: not alice.problems(), "the problem to be gone with its object")
+    service.parked("handle-bucket-notification")
 
 
 @pytest.mark.parametrize(
