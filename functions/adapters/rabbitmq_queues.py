@@ -38,6 +38,9 @@ QUIET_S = 1.0
 
 RETURN_TIMEOUT_S = 5.0
 
+ACKS = 16
+"""Single acknowledgements that are on their way at once."""
+
 _PERSISTENT = 2
 PREFETCH_LIMIT = 65_535
 """The largest prefetch that AMQP can say; without one a quorum queue stops after 2,000."""
@@ -116,6 +119,7 @@ class RabbitHold:
         self._held: list[HeldMessage] = []
         self._tags: list[int] = []
         self._left: set[int] = set()
+        self._aside = 0
         self._lost: str | None = None
         self._channel: pika.channel.Channel | None = None
         self._consumer = ""
@@ -146,16 +150,23 @@ class RabbitHold:
         return faults
 
     def remove(self, messages: Sequence[HeldMessage]) -> None:
-        """Acknowledge, and wait until RabbitMQ has answered something that was asked after it."""
+        """Acknowledge, and wait until the queue has taken it in."""
         self._check()
-        tags = [self._tags[held.tag - 1] for held in messages if held.tag not in self._left]
-        self._left.update(held.tag for held in messages)
-        self._link.ask(lambda _connection, future: self._acknowledge(tags, future))
+        places = sorted({held.tag for held in messages} - self._left)
+        oldest = [place for place in range(1, len(self._tags) + 1) if place not in self._left][: len(places)]
+        tags = [self._tags[place - 1] for place in places]
+        if places == oldest:
+            self._link.ask(lambda _connection, future: self._acknowledge(tags[-1:], future, multiple=True))
+        else:
+            for start in range(0, len(tags), ACKS):
+                group = tags[start : start + ACKS]
+                self._link.ask(lambda _connection, future, group=group: self._acknowledge(group, future))  # type: ignore[misc]
+        self._left.update(places)
 
     def give_back(self) -> int:
         """Return what is still held to the head of the queue, and how much that was."""
         self._link.ask(self._close)
-        return len(self._tags) - len(self._left)
+        return len(self._tags) - len(self._left) + self._aside
 
     def _open(self, connection: pika.SelectConnection, future: Future[int]) -> None:
         def opened(channel: pika.channel.Channel) -> None:
@@ -255,14 +266,25 @@ class RabbitHold:
         if not waiting:
             settle(future, faults)
 
-    def _acknowledge(self, tags: Sequence[int], future: Future[None]) -> None:
+    def _acknowledge(self, tags: Sequence[int], future: Future[None], *, multiple: bool = False) -> None:
+        """Acknowledge, then ask the queue for something that it answers after it has taken that in: a further message.
+
+        An acknowledgement that the channel still keeps when it closes is lost, and it keeps those beyond
+        ``quorum_commands_soft_limit`` (32) that the queue has not taken in.
+        """
         channel = self._open_channel(future)
         if channel is None:
             return
         channel.add_on_close_callback(lambda _channel, reason: fail(future, fault(reason)))
         for tag in tags:
-            channel.basic_ack(tag)
-        channel.queue_declare(self._queue, passive=True, callback=lambda _frame: settle(future, None))
+            channel.basic_ack(tag, multiple=multiple)
+
+        def got(*_: object) -> None:
+            self._aside += 1
+            settle(future, None)
+
+        channel.add_callback(lambda _frame: settle(future, None), [Basic.GetEmpty])
+        channel.basic_get(self._queue, got)
 
     def _close(self, _connection: pika.SelectConnection, future: Future[None]) -> None:
         channel = self._channel

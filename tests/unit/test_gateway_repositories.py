@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from functions.cvmfs.reader import Repository
+from functions.cvmfs.whitelist import SignedWhitelist, Whitelist
 from functions.publishing.head import MANIFEST_PATH, WHITELIST_PATH
 from functions.publishing.records import RepositorySettings, Standing, change_record, record_path
 from tests.gateway_client import Gateway
@@ -169,8 +170,10 @@ def test_a_manifest_of_another_repository_is_damage(world, gateway):
 def test_a_certificate_that_the_whitelist_does_not_list_is_damage(world, gateway):
     world.repository("alice")
     world.repository("bob")
-    bobs = world.store_of("bob.infn.it").get(WHITELIST_PATH).body
-    world.store_of(ALICE).put(WHITELIST_PATH, bobs)
+    bobs = SignedWhitelist.from_bytes(world.store_of("bob.infn.it").get(WHITELIST_PATH).body).unverified
+    other = Whitelist.make(ALICE, bobs.fingerprints, now=world.clock.now)
+    signed = other.sign(world.keys.signer(ALICE), bobs.fingerprints[0].algorithm)
+    world.store_of(ALICE).put(WHITELIST_PATH, signed.to_bytes())
     told = gateway.get(f"/repositories/{ALICE}").json()
     assert told["state"] == "damaged"
     assert "does not admit" in " ".join(told["faults"])

@@ -114,6 +114,10 @@ def test_what_a_function_parked_comes_back_as_it_came_the_first_time(body, prope
     event = from_http(dict(first.headers), first.body)
     assert answer(Step(STEP, refuse), event, None, bus=bus, clock=lambda: NOW, retry_for_s=60).status == 204
     assert redrive(bus) == {}
+    (message,) = bus.messages(QUEUE)
+    if "headers" not in properties:  # it was no event, so it is none again
+        assert message.content_type == properties.get("content_type")
+        assert message.body == body or json.loads(message.body) == json.loads(body)
     again = source.deliver(now=NOW + timedelta(days=1))
     assert again.headers == first.headers
     assert from_http(dict(again.headers), again.body).data == event.data
