@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from functions.adapters import rabbitmq_queues
+from functions.adapters import rabbitmq_hold
 from functions.adapters.rabbitmq import RabbitEventBus
 from functions.adapters.rabbitmq_link import settle
 from functions.adapters.rabbitmq_queues import RabbitQueueAdmin
@@ -96,21 +96,21 @@ class TestRabbitQueueAdmin(QueueAdminContract):
             assert bodies(hold.held) == [b"%d" % number for number in range(2_500)]
 
     def test_not_more_are_held_than_a_prefetch_can_say(self, admin, bus, monkeypatch):
-        monkeypatch.setattr(rabbitmq_queues, "PREFETCH_LIMIT", 2)
+        monkeypatch.setattr(rabbitmq_hold, "PREFETCH_LIMIT", 2)
         park(bus, *"abc")
         with admin.hold(PARKED, most=100_000) as hold:
             assert bodies(hold.held) == [b"a", b"b"]
 
     def test_a_queue_that_is_too_busy_to_count_is_not_taken_for_empty(self, admin, bus, monkeypatch):
         park(bus, *"abc")
-        counted = rabbitmq_queues.RabbitHold._open
+        counted = rabbitmq_hold.RabbitHold._open
 
         def busy(hold, connection, future):
             told = Future()
             told.add_done_callback(lambda _: settle(future, 0))
             counted(hold, connection, told)
 
-        monkeypatch.setattr(rabbitmq_queues.RabbitHold, "_open", busy)
+        monkeypatch.setattr(rabbitmq_hold.RabbitHold, "_open", busy)
         with admin.hold(PARKED, most=100) as hold:
             assert bodies(hold.held) == [b"a", b"b", b"c"]
         with admin.hold(PARKED, most=1) as hold:
