@@ -1,4 +1,4 @@
-"""Limits of repositories, suspended repositories, and problems that are over: what the user reads and the reader sees."""
+"""Limits, suspended repositories, and problems that are over: what the user reads and the reader sees."""
 
 from collections.abc import Iterator
 
