@@ -40,6 +40,15 @@ PREFETCH = 10_000
 """Messages pushed to the active consumer ahead of its acknowledgements: most that one revision can take in."""
 
 RETURN_TIMEOUT_S = 5.0
+
+BUSY_S = 0.2
+"""From here on an answer of nothing at all is not believed.
+
+A quorum queue that does not answer its own broker within 250 ms is told as one without messages and consumers (RabbitMQ
+3.10), and a publisher that believed it would acknowledge its wake-up and leave the changes waiting.
+"""
+STATE_ATTEMPTS = 4
+_NOTHING = QueueState(ready=0, consumers=0)
 _PERSISTENT = 2
 
 CHANGE_QUEUE = {
@@ -109,10 +118,20 @@ class RabbitEventBus:
         """Append change records in order."""
         queue = _change_queue(fqrn)
         self._publish([Outgoing("", queue, body, BasicProperties(delivery_mode=_PERSISTENT)) for body in bodies])
-        return self.changes_state(fqrn)
+        # Whoever takes a busy queue for one without a consumer only sends a wake-up too many.
+        return self._state(fqrn)
 
     def changes_state(self, fqrn: str) -> QueueState:
-        """The state of the change queue; BrokerUnavailable if it was never declared."""
+        """The state of the change queue; BrokerUnavailable if it was never declared, or is too busy to be asked."""
+        for _ in range(STATE_ATTEMPTS):
+            began = time.monotonic()
+            state = self._state(fqrn)
+            if state != _NOTHING or time.monotonic() - began < BUSY_S:
+                return state
+        raise BrokerUnavailable(f"RabbitMQ does not know the state of {_change_queue(fqrn)}: the queue is too busy")
+
+    def _state(self, fqrn: str) -> QueueState:
+        """What RabbitMQ says of the change queue, which is nothing at all if the queue does not answer in time."""
 
         def work(link: Link, _publisher: Publisher, states: QueueStates) -> QueueState:
             return link.ask(lambda connection, future: states.ask(connection, _change_queue(fqrn), future))
@@ -151,10 +170,10 @@ class RabbitEventBus:
         may also be back before the consumer is forgotten. Where the one that is counted is new, this waits in vain.
         """
         deadline = time.monotonic() + RETURN_TIMEOUT_S
-        state = self.changes_state(fqrn)
+        state = self._state(fqrn)
         while state.consumers and time.monotonic() < deadline:
             time.sleep(0.005)
-            state = self.changes_state(fqrn)
+            state = self._state(fqrn)
 
     def _publish(self, messages: Sequence[Outgoing]) -> None:
         def work(link: Link, publisher: Publisher, _states: QueueStates) -> None:

@@ -162,7 +162,10 @@ def load_record(state: BlobStore, repository: str) -> RepositoryRecord:
 
 
 def repository_names(state: BlobStore, *, after: str = "") -> Iterator[str]:
-    """The names of all repositories in alphabetical order, those after `after` only; reads no record."""
+    """The names of all repositories that are greater than `after`; reads no record.
+
+    They come in the order of the records' paths, which is another where one name begins with a whole other one.
+    """
     for info in state.list("repositories/"):
         name = info.path.removeprefix("repositories/").removesuffix(".json")
         if name > after:
