@@ -213,7 +213,7 @@ def test_a_bad_archive_changes_nothing_and_says_why(repository: CliRepository) -
 def test_limits_can_be_lifted_for_an_archive_one_trusts(
     repository: CliRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ArchiveLimits.__init__, "__defaults__", (1, 100, 1, 100))
+    monkeypatch.setattr(ArchiveLimits.__init__, "__defaults__", (1, 100, 1, 100, 100))
     body = tar(member("a", bytes(200)), member("b"))
     assert ingest(repository, body).exit_code == 1
     ingested(repository, body, "--no-limits")
