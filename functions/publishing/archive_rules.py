@@ -33,7 +33,7 @@ class ArchiveLimits:
     @classmethod
     def none(cls) -> Self:
         """No limits but those of the format, for an archive that one trusts."""
-        return cls(members=2**62, content_bytes=2**62, ratio_from_bytes=2**62)
+        return cls(members=2**62, content_bytes=2**62, ratio_from_bytes=2**62, file_bytes=2**62)
 
 
 @dataclass(frozen=True, slots=True)
