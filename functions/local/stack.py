@@ -236,6 +236,7 @@ class Stack:
 
     def status(self) -> dict[str, Any]:
         """What runs, for ``stack status``."""
+        running = self.runtime.status()
         return {
             "servers": {
                 "RadosGW": self.ceph.alive(),
@@ -243,8 +244,9 @@ class Stack:
                 "OpenBao": self.vault.alive(),
             },
             "radosgw_restarts": self.ceph.restarts,
-            "services": {name: _plain(state) for name, state in self.runtime.status().services.items()},
-            "sources": {name: _plain(state) for name, state in self.runtime.status().sources.items()},
+            "services": {name: _plain(state) for name, state in running.services.items()},
+            "sources": {name: _plain(state) for name, state in running.sources.items()},
+            "timers": {name: _plain(state) for name, state in running.timers.items()},
         }
 
 

@@ -6,6 +6,7 @@
     manifests.py      YAML to frozen values              durations.py   ISO-8601 and Go durations
     topology.py       exchanges, queues, bindings by AMQP, policies by the management interface
     source.py         the RabbitmqSource adapter         conversion.py  AMQP message to CloudEvent over HTTP
+    timer.py          the PingSource adapter         schedules.py    cron schedules
     instances.py      activator and autoscaler           scaling.py     their decisions
     instance.py       one process with a port            container.py   its command line and environment
 

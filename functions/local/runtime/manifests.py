@@ -16,6 +16,7 @@ from pydantic import AliasPath, BaseModel, ConfigDict, Field, ValidationError
 
 from functions.local.runtime.durations import BackoffSeconds, GoSeconds
 from functions.local.runtime.errors import ManifestError
+from functions.local.runtime.schedules import CronSchedule, TimeZone
 
 _KUSTOMIZATION = "kustomization.yaml"
 _AUTOSCALING = "autoscaling.knative.dev/"
@@ -113,6 +114,24 @@ class Source(_Value):
     path: str = Field(default="/", pattern="^/", validation_alias=AliasPath("spec", "sink", "uri"))
 
 
+class Timer(_Value):
+    """A PingSource: when which Service gets an event, and what is in it."""
+
+    name: str = Field(validation_alias=AliasPath("metadata", "name"))
+    namespace: str = Field(default="default", validation_alias=AliasPath("metadata", "namespace"))
+    schedule: CronSchedule = Field(validation_alias=AliasPath("spec", "schedule"))
+    timezone: TimeZone = Field(default="UTC", validation_alias=AliasPath("spec", "timezone"))
+    content_type: str = Field(default="", validation_alias=AliasPath("spec", "contentType"))
+    data: str = Field(default="", validation_alias=AliasPath("spec", "data"))
+    data_base64: str = Field(default="", validation_alias=AliasPath("spec", "dataBase64"))
+    extensions: Mapping[str, str] = Field(
+        default_factory=dict, validation_alias=AliasPath("spec", "ceOverrides", "extensions")
+    )
+    sink_kind: Literal["Service"] = Field(validation_alias=AliasPath("spec", "sink", "ref", "kind"))
+    sink: str = Field(validation_alias=AliasPath("spec", "sink", "ref", "name"))
+    path: str = Field(default="/", pattern="^/", validation_alias=AliasPath("spec", "sink", "uri"))
+
+
 class Exchange(_Value):
     """An exchange."""
 
@@ -160,6 +179,7 @@ class Policy(_Value):
 _KINDS: Mapping[tuple[str, str], type[_Value]] = {
     ("serving.knative.dev", "Service"): Service,
     ("sources.knative.dev", "RabbitmqSource"): Source,
+    ("sources.knative.dev", "PingSource"): Timer,
     ("rabbitmq.com", "Exchange"): Exchange,
     ("rabbitmq.com", "Queue"): Queue,
     ("rabbitmq.com", "Binding"): Binding,
@@ -169,10 +189,11 @@ _KINDS: Mapping[tuple[str, str], type[_Value]] = {
 
 @dataclass(frozen=True, slots=True)
 class Manifests:
-    """Everything in a folder that the local runtime runs; Services and sources by name."""
+    """Everything in a folder that the local runtime runs; Services, sources and timers by name."""
 
     services: Mapping[str, Service] = field(default_factory=dict)
     sources: Mapping[str, Source] = field(default_factory=dict)
+    timers: Mapping[str, Timer] = field(default_factory=dict)
     exchanges: Sequence[Exchange] = ()
     queues: Sequence[Queue] = ()
     bindings: Sequence[Binding] = ()
@@ -201,16 +222,20 @@ class Manifests:
             faults.append(f"{folder} holds no manifests")
         services = {value.name: value for value in values if isinstance(value, Service)}
         sources = {value.name: value for value in values if isinstance(value, Source)}
+        timers = {value.name: value for value in values if isinstance(value, Timer)}
+        senders: list[Source | Timer] = [*sources.values(), *timers.values()]
         faults += [
-            f"source {source.name} sends to Service {source.sink}, which no manifest defines"
-            for source in sources.values()
-            if source.sink not in services
+            f"{'timer' if isinstance(sender, Timer) else 'source'} {sender.name} sends to Service {sender.sink}, "
+            "which no manifest defines"
+            for sender in senders
+            if sender.sink not in services
         ]
         if faults:
             raise ManifestError("; ".join(faults))
         return cls(
             services=services,
             sources=sources,
+            timers=timers,
             exchanges=[value for value in values if isinstance(value, Exchange)],
             queues=[value for value in values if isinstance(value, Queue)],
             bindings=[value for value in values if isinstance(value, Binding)],

@@ -21,6 +21,7 @@ from functions.local.runtime.manifests import Manifests, Service
 from functions.local.runtime.messages import Answer, Request
 from functions.local.runtime.scaling import Scale
 from functions.local.runtime.source import EventSource, SourceStatus
+from functions.local.runtime.timer import EventTimer, TimerStatus
 from functions.local.runtime.topology import Broker, apply_topology
 
 _GRACE_S = 10.0
@@ -32,10 +33,11 @@ class RuntimeStatus:
 
     services: Mapping[str, ServiceStatus]
     sources: Mapping[str, SourceStatus]
+    timers: Mapping[str, TimerStatus]
 
 
 class Runtime:
-    """The Services and event sources of a folder of manifests.
+    """The Services, event sources and timers of a folder of manifests.
 
     `settings` is the content of the ConfigMaps and Secrets by name; a SecretStr is opened only for the process that
     gets it. `state` receives one log file per Service. `ports` gives Services a fixed port: such a Service has exactly
@@ -83,6 +85,9 @@ class Runtime:
             )
             for name, source in self.manifests.sources.items()
         }
+        self._timers = {
+            name: EventTimer(timer, self._services[timer.sink]) for name, timer in self.manifests.timers.items()
+        }
 
     def start(self) -> None:
         """Apply the topology, start what must always run, and begin to take messages; a runtime starts once.
@@ -96,19 +101,22 @@ class Runtime:
         except StartError:
             self._stop_services()
             raise
-        for source in self._sources.values():
-            source.start()
+        for sender in self._senders():
+            sender.start()
         self._running = True
 
     def stop(self) -> None:
-        """Stop the sources, which gives their messages in flight to the retry queues, then the instances.
+        """Stop timers and sources, which gives messages in flight to the retry queues, then the instances.
 
         Instances have the grace period to finish what they do. Repeating is fine.
         """
         if self._running:
             self._running = False
-            _together([source.stop for source in self._sources.values()])
+            _together([sender.stop for sender in self._senders()])
             self._stop_services()
+
+    def _senders(self) -> list[EventSource | EventTimer]:
+        return [*self._sources.values(), *self._timers.values()]
 
     def _stop_services(self) -> None:
         _together([partial(service.stop, grace_s=self._grace_s) for service in self._services.values()])
@@ -118,6 +126,7 @@ class Runtime:
         return RuntimeStatus(
             services={name: service.status() for name, service in self._services.items()},
             sources={name: source.status() for name, source in self._sources.items()},
+            timers={name: timer.status() for name, timer in self._timers.items()},
         )
 
     def send(self, service: str, request: Request) -> Answer:
