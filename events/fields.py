@@ -51,6 +51,11 @@ ReasonCode = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_lengt
 
 Reason = Annotated[Text, Field(min_length=1)]
 
+RequestName = Annotated[str, Field(pattern=names.REQUEST_PATTERN)]
+"""What its sender calls a wish, a UUID for instance: the same name again is the same wish."""
+
+TagName = Annotated[str, Field(pattern=names.TAG_PATTERN, max_length=names.TAG_LIMIT)]
+
 PublicKeyPem = Annotated[
     str,
     Field(pattern=r"^-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]+\n-----END PUBLIC KEY-----\n?$", max_length=16384),

@@ -27,6 +27,13 @@ SUBJECT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@:|=+~-]{0,254}$"
 REPLY_QUEUE_PATTERN = r"^[a-z0-9][a-z0-9-]*_reply$"
 """Queues that replies may be asked on; no queue of the service itself can have such a name."""
 
+REQUEST_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,99}$"
+"""Part of an event's id, and kept in repository records and root catalogs."""
+
+TAG_PATTERN = r"^[A-Za-z0-9_./:-]+$"
+"""``sanitizer.h: AlphaNumSanitizer`` and what tag names may hold besides."""
+TAG_LIMIT = 255
+
 
 def valid_fqrn(name: str) -> bool:
     """Whether `name` is a fully qualified repository name."""

@@ -10,6 +10,18 @@ from cloudevents.http import CloudEvent
 
 from events.errors import UnknownTypeError
 from events.event import Event
+from events.lifecycle import (
+    GarbageCollected,
+    RepositoryDeleted,
+    RepositoryResumed,
+    RepositoryRolledBack,
+    RepositorySuspended,
+    RequestRefused,
+    RollbackReleased,
+    SettingsChanged,
+    TagChanged,
+    WhitelistResigned,
+)
 from events.reconciliation import BucketReconciled, ReconciliationRequested
 from events.repositories import (
     RepositoryChanged,
@@ -19,6 +31,18 @@ from events.repositories import (
     RepositoryRefused,
     RepositoryRequested,
 )
+from events.requests import (
+    CollectionRequested,
+    DeletionRequested,
+    ReleaseRequested,
+    RenewalRequested,
+    ResumptionRequested,
+    RollbackRequested,
+    SettingsRequested,
+    SuspensionRequested,
+    TagRequested,
+)
+from events.types import TYPE_PREFIX
 from events.uploads import UploadRefused
 
 EVENT_CLASSES: Final[Mapping[str, type[Event]]] = MappingProxyType(
@@ -34,6 +58,25 @@ EVENT_CLASSES: Final[Mapping[str, type[Event]]] = MappingProxyType(
             UploadRefused,
             ReconciliationRequested,
             BucketReconciled,
+            TagRequested,
+            TagChanged,
+            RollbackRequested,
+            RepositoryRolledBack,
+            ReleaseRequested,
+            RollbackReleased,
+            SuspensionRequested,
+            RepositorySuspended,
+            ResumptionRequested,
+            RepositoryResumed,
+            SettingsRequested,
+            SettingsChanged,
+            DeletionRequested,
+            RepositoryDeleted,
+            RequestRefused,
+            RenewalRequested,
+            WhitelistResigned,
+            CollectionRequested,
+            GarbageCollected,
         )
     }
 )
@@ -43,7 +86,8 @@ def event_class(type_name: object) -> type[Event]:
     """The class of an event type; raises UnknownTypeError."""
     found = EVENT_CLASSES.get(type_name) if isinstance(type_name, str) else None
     if found is None:
-        raise UnknownTypeError([f"type: {type_name!r} is not one of {', '.join(EVENT_CLASSES)}"])
+        known = ", ".join(name.removeprefix(TYPE_PREFIX) for name in EVENT_CLASSES)
+        raise UnknownTypeError([f"type: {type_name!r} is not {TYPE_PREFIX} and one of {known}"])
     return found
 
 

@@ -9,11 +9,44 @@ from typing import Final
 
 from cloudevents.http import CloudEvent
 
-from events import Event, EventError, LegacyRequest, RepositoryRequested, traceparent_of
+from events import (
+    CollectionRequested,
+    DeletionRequested,
+    Event,
+    EventError,
+    LegacyRequest,
+    ReconciliationRequested,
+    ReleaseRequested,
+    RenewalRequested,
+    RepositoryRequested,
+    ResumptionRequested,
+    RollbackRequested,
+    SettingsRequested,
+    SuspensionRequested,
+    TagRequested,
+    traceparent_of,
+)
 from gateway.decoding import ReceivedEvent
 from gateway.errors import TypeNotAcceptedError
 
-ACCEPTED: Final[Mapping[str, type[Event]]] = MappingProxyType({RepositoryRequested.TYPE: RepositoryRequested})
+ACCEPTED: Final[Mapping[str, type[Event]]] = MappingProxyType(
+    {
+        wanted.TYPE: wanted
+        for wanted in (
+            RepositoryRequested,
+            TagRequested,
+            RollbackRequested,
+            ReleaseRequested,
+            SuspensionRequested,
+            ResumptionRequested,
+            SettingsRequested,
+            DeletionRequested,
+            RenewalRequested,
+            CollectionRequested,
+            ReconciliationRequested,
+        )
+    }
+)
 """The event types that outsiders may send; all others are facts that only the functions know."""
 
 SOURCE: Final = "/cvmfs-cloud/gateway"

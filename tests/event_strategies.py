@@ -8,15 +8,36 @@ from events import (
     EVENT_CLASSES,
     PATHS_LIMIT,
     BucketReconciled,
+    CollectionRequested,
+    DeletionRequested,
     Event,
+    GarbageCollected,
+    Keys,
     ReconciliationRequested,
+    ReleaseRequested,
+    RenewalRequested,
     RepositoryChanged,
     RepositoryCreated,
+    RepositoryDeleted,
     RepositoryKeysStored,
     RepositoryPublished,
     RepositoryRefused,
     RepositoryRequested,
+    RepositoryResumed,
+    RepositoryRolledBack,
+    RepositorySuspended,
+    RequestRefused,
+    ResumptionRequested,
+    RollbackReleased,
+    RollbackRequested,
+    SettingsChanged,
+    SettingsRequested,
+    SuspensionRequested,
+    TagAction,
+    TagChanged,
+    TagRequested,
     UploadRefused,
+    WhitelistResigned,
     names,
 )
 
@@ -47,11 +68,16 @@ counts = st.integers(min_value=0, max_value=2**63 - 1)
 buckets = _matching(names.BUCKET_PATTERN)
 subjects = _matching(names.SUBJECT_PATTERN)
 usernames = _matching(names.USERNAME_PATTERN)
+tags = _matching(names.TAG_PATTERN).filter(lambda name: len(name) <= names.TAG_LIMIT)
+settings = st.dictionaries(texts, st.none() | st.booleans() | counts | texts | st.floats(0, 9), min_size=1, max_size=4)
+actions = st.sampled_from(TagAction)
 groups = st.none() | _matching(names.GROUP_PATTERN)
 reply_queues = st.none() | st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}_reply", fullmatch=True)
 
 _PERSON = {"repository": fqrns, "username": usernames, "subject": subjects, "reply_queue": reply_queues}
 _REQUEST = {**_PERSON, "group": groups, "issuer": urls | st.just("")}
+_WISH = {"repository": fqrns, "request": _matching(names.REQUEST_PATTERN), "requested_by": nasty_texts}
+_FACT = {"repository": fqrns, "request": _matching(names.REQUEST_PATTERN)}
 _PUBLIC_KEY = st.just(_pem("PUBLIC KEY"))
 
 _FIELDS: dict[type[Event], dict[str, st.SearchStrategy]] = {
@@ -103,11 +129,71 @@ _FIELDS: dict[type[Event], dict[str, st.SearchStrategy]] = {
         "refused": counts,
         "seconds": st.floats(min_value=0, allow_infinity=False),
     },
+    TagRequested: {
+        **_WISH,
+        "action": actions,
+        "name": tags,
+        "description": nasty_texts,
+        "revision": st.none() | counts,
+    },
+    TagChanged: {
+        **_FACT,
+        "action": actions,
+        "name": tags,
+        "revision": st.none() | counts,
+        "root_hash": st.none() | hashes,
+    },
+    RollbackRequested: {**_WISH, "tag": st.none() | tags},
+    RepositoryRolledBack: {
+        **_FACT,
+        "revision": counts,
+        "root_hash": hashes,
+        "target": counts,
+        "tag": st.none() | tags,
+        "held_before": counts,
+        "removed_tags": st.lists(nasty_texts, max_size=3),
+    },
+    ReleaseRequested: _WISH,
+    RollbackReleased: {**_FACT, "revision": counts, "root_hash": hashes},
+    SuspensionRequested: {**_WISH, "reason": nasty_texts},
+    RepositorySuspended: {**_FACT, "reason": nasty_texts},
+    ResumptionRequested: _WISH,
+    RepositoryResumed: _FACT,
+    SettingsRequested: {**_WISH, "changes": settings},
+    SettingsChanged: {**_FACT, "changes": settings},
+    RepositoryDeleted: {**_FACT, "last_revision": counts, "objects": counts, "keys": st.sampled_from(Keys)},
+    RequestRefused: {
+        "repository": fqrns,
+        "request": filled_texts,
+        "wanted": st.just("tag.requested"),
+        "code": codes,
+        "reason": filled_texts,
+        "hint": nasty_texts,
+    },
+    RenewalRequested: {**_WISH, "if_due": st.booleans()},
+    WhitelistResigned: {"repository": fqrns, "expires_at": counts},
+    CollectionRequested: {**_WISH, "if_possible": st.booleans()},
+    GarbageCollected: {
+        "repository": fqrns,
+        "collected_at": counts,
+        "objects": counts,
+        "bytes": counts,
+        "kept_roots": counts,
+        "condemned_roots": counts,
+        "complete": st.booleans(),
+    },
 }
 
 
 def events_of(event_class: type[Event]) -> st.SearchStrategy[Event]:
     """Any event of one class."""
+    if event_class is DeletionRequested:
+        return fqrns.flatmap(
+            lambda fqrn: st.builds(
+                DeletionRequested,
+                **(_WISH | {"repository": st.just(fqrn), "confirm": st.just(fqrn), "keys": st.sampled_from(Keys)}),
+            )
+        )
     return st.builds(event_class, **_FIELDS[event_class])
 
 

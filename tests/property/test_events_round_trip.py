@@ -25,7 +25,7 @@ from events.schemas import schema_text
 from tests import event_strategies as strategies
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-times = st.datetimes(timezones=st.timezones())
+times = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.timezones())  # noqa: DTZ001
 traces = st.none() | st.from_regex(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]", fullmatch=True)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
 
-from events import EVENT_CLASSES, RepositoryRequested, read_event
+from events import EVENT_CLASSES, TYPE_PREFIX, RepositoryRequested, Wish, read_event
 from functions.errors import BrokerUnavailable
 from gateway.bodies import BODY_LIMIT
 from tests.gateway_client import NOW, REQUEST, Gateway, envelope
 
+SAMPLES = Path(__file__).parents[2] / "events" / "samples"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 RECEIPT = {
     "id": "alice.infn.it/requested/8f3c-2c1e",
@@ -158,14 +160,22 @@ def test_what_is_not_a_cloudevent_is_answered_400(gateway, body, headers, fault)
 
 
 @pytest.mark.parametrize(
-    "type_name", [*(known for known in EVENT_CLASSES if known != RepositoryRequested.TYPE), "org.example.other"]
+    "type_name", [*(known for known in EVENT_CLASSES if not known.endswith(".requested")), "org.example.other"]
 )
 def test_facts_that_only_the_functions_know_are_not_accepted_from_outside(gateway, type_name):
     answer = gateway.structured(envelope(type=type_name))
     assert answer.status_code == 422
-    assert answer.json()["accepted"] == ["it.infn.datacloud.cvmfs.repository.requested"]
+    assert set(answer.json()["accepted"]) == {known for known in EVENT_CLASSES if known.endswith(".requested")}
     assert type_name in answer.json()["faults"][0]
     assert gateway.bus.published == []
+
+
+def test_every_wish_is_accepted_from_outside(gateway):
+    for wish in (known for known in EVENT_CLASSES.values() if issubclass(known, Wish)):
+        data = json.loads((SAMPLES / f"{wish.TYPE.removeprefix(TYPE_PREFIX)}.json").read_text())["data"]
+        answer = gateway.structured(envelope(data, type=wish.TYPE))
+        assert answer.status_code == 202, answer.text
+        assert read_event(gateway.bus.published[-1]) == wish.model_validate(data)
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["announced", "streamed"])
