@@ -64,8 +64,9 @@ class ChangeRecord(_Record):
     """One object as it was seen: to be entered as `entry` or `tree`, or to go where both are None.
 
     It goes because it was found absent, or is `withheld`. `path` is the repository path it stands for; `modified` the
-    object's LastModified in seconds since the epoch. `rules` tells by which rules of its bucket it was taken in, and
-    `permissions` which of these decided its permissions; both are empty for the usual ones.
+    object's LastModified in seconds since the epoch, and of one that is gone when its removal was told of, or 0 if only
+    its absence was seen. `rules` tells by which rules of its bucket it was taken in, and `permissions` which of these
+    decided its permissions; both are empty for the usual ones.
     """
 
     bucket: str

@@ -99,6 +99,15 @@ def traceparent_of(attributes: CloudEvent | Mapping[str, object]) -> str | None:
     return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
 
 
+def time_of(attributes: CloudEvent | Mapping[str, object], default: datetime) -> datetime:
+    """The time of an event, aware; `default` if it has none or a malformed one."""
+    try:
+        moment = datetime.fromisoformat(str(attributes.get("time")))
+    except ValueError:
+        return default
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def _attribute_faults(attributes: Mapping[str, object], expected_type: str) -> list[str]:
     faults = []
     for name, expected in (("specversion", "1.0"), ("type", expected_type)):

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from events import types
 from events.errors import EventError
 from events.event import Event
-from events.fields import Fqrn, HashText, RequestName, Revision, TagName, Text
+from events.fields import Count, Fqrn, HashText, RequestName, Revision, TagName, Text
 
 CHANGES_LIMIT = 64
 """Settings that one request can change."""
@@ -127,6 +127,8 @@ class DeletionRequested(Wish):
 
     confirm: Fqrn
     keys: Annotated[Keys, Field(strict=False)] = Keys.KEEP
+    deleted: Count = 0
+    """Files that are gone already, where a deletion goes on."""
 
     @model_validator(mode="after")
     def _confirmed(self) -> Self:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from cloudevents.conversion import to_structured
 from cloudevents.http import CloudEvent
 
 from events import EventError, parse_notification
+from events.event import time_of
 from functions.cvmfs.errors import FormatError
 from functions.errors import CloudError, Permanent, RepositoryDamaged, Retryable
 from functions.ports import Clock, EventBus
@@ -69,11 +70,7 @@ def occurred_at(event: CloudEvent, default: datetime) -> datetime:
     moments = [moment for moment in _notification_times(event) if moment is not None]
     if moments:
         return min(moments)
-    try:
-        moment = datetime.fromisoformat(str(event.get("time")))
-    except ValueError:
-        return default
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return time_of(event, default)
 
 
 def _notification_times(event: CloudEvent) -> list[datetime | None]:

@@ -23,7 +23,11 @@
         │   ├── TagTaken               a tag of this name is on another revision
         │   └── TagUnknown             there is no tag, or no revision, of this name
         ├── CollectionRefused          garbage cannot be collected in this repository
+        │   └── CollectionWaits        not now
+        ├── RepositoryGone             the repository is deleted, or on its way out
+        ├── SettingsRefused            a setting does not exist, or cannot have this value
         ├── WhitelistRefused           a whitelist that the master key did not sign, or cannot sign
+        ├── WhitelistEnding            a whitelist ends soon, and nothing has renewed it
         └── RepositoryDamaged          what the store holds fails verification
 
 Format errors (``functions.cvmfs.errors``) and event errors (``events.errors``) stay below their own roofs; the
@@ -196,11 +200,39 @@ class CollectionRefused(Permanent):
     )
 
 
+class CollectionWaits(CollectionRefused):
+    """Garbage cannot be collected now."""
+
+    code = "collection-waits"
+    hint = "Ask again when the repository is active and nothing waits to be published."
+
+
+class RepositoryGone(Permanent):
+    """The repository is deleted, or on its way out."""
+
+    code = "repository-gone"
+    hint = "Request it again to begin anew under the name."
+
+
+class SettingsRefused(Permanent):
+    """A setting does not exist, or cannot have this value."""
+
+    code = "settings-refused"
+    hint = "`cvmfs-cloud repository set --help` lists the settings; nothing was changed."
+
+
 class WhitelistRefused(Permanent):
     """A whitelist was not signed by the master key, or cannot be signed with it."""
 
     code = "whitelist-refused"
     hint = "Somebody may have written to the storage: compare the fingerprints before it is made anew."
+
+
+class WhitelistEnding(Permanent):
+    """A whitelist ends soon and could not be signed again: clients would refuse the repository then."""
+
+    code = "whitelist-ending"
+    hint = "An operator has to look at the keys in Vault and ask again with `cvmfs-cloud resign`."
 
 
 class RepositoryDamaged(Permanent):

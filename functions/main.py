@@ -19,9 +19,13 @@ from cloudevents.http import CloudEvent, from_http
 
 from functions.answers import RETRY_AFTER_S, Answer, Step, answer
 from functions.errors import Retryable
+from functions.handlers import collect_garbage as _collect_garbage
 from functions.handlers import create_repository as _create_repository
+from functions.handlers import delete_repository as _delete_repository
+from functions.handlers import edit_repository as _edit_repository
 from functions.handlers import handle_bucket_notification as _handle_bucket_notification
 from functions.handlers import publish_transaction as _publish_transaction
+from functions.handlers import resign_whitelist as _resign_whitelist
 from functions.handlers import store_keys as _store_keys
 from functions.handlers.cloud import Cloud
 from functions.publishing.parked_messages import binary_headers
@@ -103,6 +107,10 @@ _HANDLE_BUCKET_NOTIFICATION = Step(
     _handle_bucket_notification.STEP, _handle_bucket_notification.handle_bucket_notification
 )
 _PUBLISH_TRANSACTION = Step(_publish_transaction.STEP, _publish_transaction.publish_transaction)
+_EDIT_REPOSITORY = Step(_edit_repository.STEP, _edit_repository.edit_repository)
+_DELETE_REPOSITORY = Step(_delete_repository.STEP, _delete_repository.delete_repository)
+_RESIGN_WHITELIST = Step(_resign_whitelist.STEP, _resign_whitelist.resign_whitelist)
+_COLLECT_GARBAGE = Step(_collect_garbage.STEP, _collect_garbage.collect_garbage)
 
 
 @functions_framework.http
@@ -127,3 +135,27 @@ def handle_bucket_notification(request: Request) -> Response:
 def publish_transaction(request: Request) -> Response:
     """repository.changed -> repository.published."""
     return _view(_PUBLISH_TRANSACTION, request)
+
+
+@functions_framework.http
+def edit_repository(request: Request) -> Response:
+    """tag, rollback, release, suspension, resumption, settings requested -> the fact."""
+    return _view(_EDIT_REPOSITORY, request)
+
+
+@functions_framework.http
+def delete_repository(request: Request) -> Response:
+    """deletion.requested -> repository.deleted."""
+    return _view(_DELETE_REPOSITORY, request)
+
+
+@functions_framework.http
+def resign_whitelist(request: Request) -> Response:
+    """A timer, renewal.requested -> whitelist.resigned."""
+    return _view(_RESIGN_WHITELIST, request)
+
+
+@functions_framework.http
+def collect_garbage(request: Request) -> Response:
+    """A timer, collection.requested -> garbage.collected."""
+    return _view(_COLLECT_GARBAGE, request)

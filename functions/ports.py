@@ -129,6 +129,9 @@ class BucketAdmin(Protocol):
     def ensure_notifications(self, bucket: str) -> None:
         """Send creations and removals below ``cvmfs/`` to the bucket's topic shard; repeating is fine."""
 
+    def remove_notifications(self, bucket: str) -> None:
+        """End what `ensure_notifications` began; others' notifications stay, none and no bucket are fine."""
+
 
 @dataclass(frozen=True, slots=True)
 class PublicKeys:
@@ -149,6 +152,12 @@ class KeyStore(Protocol):
 
     def signer(self, fqrn: str) -> Signer:
         """The signer of this repository; private keys stay where they are."""
+
+    def destroy_keys(self, fqrn: str, *, subject: str, group: str | None) -> None:
+        """Destroy all keys of a repository for good, in every version; none is fine.
+
+        Repeating it after a crash completes it. Keys made afterwards are others.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +204,9 @@ class EventBus(Protocol):
 
     def declare_changes(self, fqrn: str) -> None:
         """Make the change queue of a repository; existing is fine."""
+
+    def drop_changes(self, fqrn: str) -> None:
+        """Delete the change queue of a repository with all that waits in it; absent is fine. Consumers lose it."""
 
     def send_changes(self, fqrn: str, bodies: Sequence[bytes]) -> QueueState:
         """Append change records in order; when confirmed, return the state of the queue as it is after."""

@@ -70,6 +70,15 @@ class Settings(BaseModel):
     """Bytes of content that an archive may unpack to."""
     archive_ratio_limit: int = Field(default=200, ge=1)
     """How many times its own size an archive may unpack to."""
+    whitelist_renew_below_days: float = Field(default=15, gt=0, le=29)
+    """Days before its end at which a whitelist is signed again; half of its life leaves time for what may fail."""
+    whitelist_alarm_days: float = Field(default=7, gt=0, le=29)
+    """Days before its end at which a whitelist that could not be signed again is a problem, shown and logged."""
+    keep_revisions_s: int = Field(default=3 * 24 * 3600, ge=0)
+    """Seconds for which revisions without a tag are kept from garbage collection; a repository may have its own."""
+    collect_stay_s: float = Field(default=200.0, gt=0, le=500)
+    """Seconds after which a collection of garbage or a deletion hands on what is left, well below the request timeout.
+    """
     catalog_cache_mib: int = Field(default=48, ge=0)
     retry_for_s: int = Field(default=7 * 24 * 3600, ge=60)
     """Seconds after which an event that still cannot be handled is parked; counted from its CloudEvent time."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from cloudevents.http import CloudEvent
 
-from events import RepositoryRequested
+from events import Event, RepositoryRequested, Wish, read_event
 from functions.adapters.memory import (
     MemoryBlobStore,
     MemoryBucketAdmin,
@@ -25,7 +25,16 @@ from functions.adapters.memory import (
 )
 from functions.answers import Answer, Step, answer
 from functions.cvmfs.reader import Repository, Snapshot
-from functions.handlers import create_repository, handle_bucket_notification, publish_transaction, store_keys
+from functions.handlers import (
+    collect_garbage,
+    create_repository,
+    delete_repository,
+    edit_repository,
+    handle_bucket_notification,
+    publish_transaction,
+    resign_whitelist,
+    store_keys,
+)
 from functions.handlers.cloud import Cloud
 from functions.publishing.head import ObjectCache
 from functions.publishing.pace import Pace
@@ -41,6 +50,10 @@ STEPS = {
         Step(create_repository.STEP, create_repository.create_repository),
         Step(handle_bucket_notification.STEP, handle_bucket_notification.handle_bucket_notification),
         Step(publish_transaction.STEP, publish_transaction.publish_transaction),
+        Step(edit_repository.STEP, edit_repository.edit_repository),
+        Step(delete_repository.STEP, delete_repository.delete_repository),
+        Step(resign_whitelist.STEP, resign_whitelist.resign_whitelist),
+        Step(collect_garbage.STEP, collect_garbage.collect_garbage),
     )
 }
 
@@ -124,6 +137,15 @@ class World:
         fqrn = self.request(username, group=group)
         self.run_until_quiet()
         return fqrn
+
+    def ask(self, wish: Wish) -> str:
+        """What an owner sends through the gateway; returns its id."""
+        self.bus.publish([wish.to_cloudevent(source="/dashboard", time=self.clock())])
+        return wish.id
+
+    def told(self, fact: type[Event]) -> list[Event]:
+        """The facts of a type that were told, in order."""
+        return [read_event(event) for event in self.bus.published if event["type"] == fact.TYPE]
 
     def upload(self, key: str, body: bytes = b"", *, bucket: str = "alice", **metadata: str) -> None:
         """A PUT and its notification."""

@@ -77,6 +77,12 @@ class S3BucketAdmin:
             NotificationConfiguration={"TopicConfigurations": [wanted]},
         )
 
+    def remove_notifications(self, bucket: str) -> None:
+        """Take the service's own configuration off the bucket; RadosGW's extension names the one to go."""
+        answer = self._requests.send("DELETE", f"/{bucket}", {"notification": NOTIFICATION_ID})
+        if answer.status not in {200, 204, 404}:
+            raise StoreUnavailable(f"removing the notifications of bucket {bucket} was answered {answer.status}")
+
     def _client(self) -> Any:
         return self._connection.boto3_client()
 

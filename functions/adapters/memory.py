@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -238,13 +239,18 @@ class MemoryBucketAdmin:
             raise StoreUnavailable(f"bucket {bucket} does not exist, so it cannot be watched")
         self.notified.add(bucket)
 
+    def remove_notifications(self, bucket: str) -> None:
+        """Note that the bucket is not watched any more."""
+        self._check()
+        self.notified.discard(bucket)
+
     def _check(self) -> None:
         if not self.available:
             raise StoreUnavailable("the bucket administration in memory is switched off")
 
 
 @cache
-def _key(fqrn: str, role: str) -> KeyPair:  # noqa: ARG001  (the arguments are the cache's key)
+def _key(fqrn: str, role: str, generation: int) -> KeyPair:  # noqa: ARG001  (the arguments are the cache's key)
     """One RSA key per repository and role and process: making one takes a tenth of a second of CPU."""
     return new_key()
 
@@ -261,13 +267,15 @@ class MemoryKeyStore:
         self.owners: dict[str, tuple[str, str | None]] = {}
         self._public: dict[str, PublicKeys] = {}
         self._signers: dict[str, KeySigner] = {}
+        self._generations: Counter[str] = Counter()
 
     def ensure_keys(self, fqrn: str, *, subject: str, group: str | None, now: datetime) -> PublicKeys:
         """Make the keys, or return those that exist."""
         self._check()
         with _KEY_LOCK:
             if fqrn not in self._public:
-                signing, master = _key(fqrn, "signing"), _key(fqrn, "master")
+                generation = self._generations[fqrn]
+                signing, master = _key(fqrn, "signing", generation), _key(fqrn, "master", generation)
                 certificate = make_certificate(
                     fqrn, load_private_key(signing.private_pem), now=now, serial=secrets.randbits(63) + 1
                 )
@@ -283,6 +291,15 @@ class MemoryKeyStore:
         if fqrn not in self._signers:
             raise RepositoryUnknown(f"repository {fqrn} has no keys")
         return self._signers[fqrn]
+
+    def destroy_keys(self, fqrn: str, *, subject: str, group: str | None) -> None:  # noqa: ARG002
+        """Forget the keys; those made next are others."""
+        self._check()
+        with _KEY_LOCK:
+            if self._public.pop(fqrn, None) is not None:
+                self._generations[fqrn] += 1
+            for kept in (self._signers, self.gateway_keys, self.owners):
+                kept.pop(fqrn, None)
 
     def _check(self) -> None:
         if not self.available:

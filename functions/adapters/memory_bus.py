@@ -30,6 +30,12 @@ BINDINGS: Mapping[str, Sequence[str]] = {
     "fn.create-repository": (_TYPE + "repository.keys-stored",),
     "fn.publish-transaction": (_TYPE + "repository.changed",),
     "fn.handle-bucket-notification": (),
+    "fn.edit-repository": tuple(
+        f"{_TYPE}{wish}.requested" for wish in ("tag", "rollback", "release", "suspension", "resumption", "settings")
+    ),
+    "fn.delete-repository": (_TYPE + "deletion.requested",),
+    "fn.resign-whitelist": (_TYPE + "renewal.requested",),
+    "fn.collect-garbage": (_TYPE + "collection.requested",),
     "fn.legacy-replies": (_TYPE + "repository.created", _TYPE + "repository.refused"),
     "cvmfs": (),
     "cvmfs_reply": (),
@@ -173,6 +179,17 @@ class MemoryEventBus:
         """Make the change queue of a repository."""
         self.check()
         self.declare(f"changes.{fqrn}")
+
+    def drop_changes(self, fqrn: str) -> None:
+        """Delete the change queue; whoever is attached finds the connection lost."""
+        with self.moved:
+            self.check()
+            queue = self._queues.pop(f"changes.{fqrn}", None)
+            if queue is not None:
+                for consumer in list(queue.consumers):
+                    consumer.connected = False
+                    queue.detach(consumer)
+            self.moved.notify_all()
 
     def send_changes(self, fqrn: str, bodies: Sequence[bytes]) -> QueueState:
         """Append change records in order."""

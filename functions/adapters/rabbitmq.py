@@ -114,6 +114,22 @@ class RabbitEventBus:
 
         self._retried(lambda link, *_: link.ask(begin))
 
+    def drop_changes(self, fqrn: str) -> None:
+        """Delete the change queue of a repository with all that waits in it, on a channel of its own."""
+
+        def begin(connection: pika.SelectConnection, future: Future[None]) -> None:
+            def opened(channel: pika.channel.Channel) -> None:
+                channel.add_on_close_callback(lambda _channel, reason: fail(future, fault(reason)))
+                channel.queue_delete(_change_queue(fqrn), callback=lambda _: done(channel))
+
+            def done(channel: pika.channel.Channel) -> None:
+                settle(future, None)
+                channel.close()
+
+            connection.channel(on_open_callback=opened)
+
+        self._retried(lambda link, *_: link.ask(begin))
+
     def send_changes(self, fqrn: str, bodies: Sequence[bytes]) -> QueueState:
         """Append change records in order."""
         queue = _change_queue(fqrn)

@@ -64,6 +64,30 @@ class VaultKeyStore:
         """The signer of this repository; a repository without keys shows when it signs."""
         return TransitSigner(self._vault, self._transit_mount, fqrn)
 
+    def destroy_keys(self, fqrn: str, *, subject: str, group: str | None) -> None:
+        """Destroy every version of the entry, then both transit keys; what is gone already is fine.
+
+        The entry goes first: one that outlived its keys would be taken for whole by whoever makes keys again.
+        """
+        path = entry_path(fqrn, subject=subject, group=group)
+        try:
+            self._vault.delete(f"{self._kv_mount}/metadata/{path}")
+        except VaultRefused as error:
+            raise KeysUnavailable(f"Vault does not delete {path}: {error}") from None
+        for name in (f"{fqrn}-master", f"{fqrn}-signing"):
+            self._destroy_transit_key(name)
+
+    def _destroy_transit_key(self, name: str) -> None:
+        """Transit deletes a key only after its configuration allows it, which is asked of a key that exists."""
+        path = f"{self._transit_mount}/keys/{name}"
+        if self._vault.read(path) is None:
+            return
+        try:
+            self._vault.write(f"{path}/config", {"deletion_allowed": True})
+            self._vault.delete(path)
+        except VaultRefused as error:
+            raise KeysUnavailable(f"Vault does not destroy the key {name}: {error}") from None
+
     def _make(self, fqrn: str, now: datetime) -> dict[str, str]:
         master = self._transit_key(f"{fqrn}-master")
         signing = TransitKey(self._vault, self._transit_mount, f"{fqrn}-signing", self._transit_key(f"{fqrn}-signing"))

@@ -58,6 +58,14 @@ class VaultClient:
         except InvalidPath as error:
             raise _unavailable(path, error) from None
 
+    def delete(self, path: str) -> None:
+        """A DELETE; what is not there is fine."""
+        try:
+            self._call(lambda: self._client.adapter.delete(f"/v1/{path}"), path)
+        except InvalidPath as error:
+            if error.errors:
+                raise _unavailable(path, error) from None
+
     def _call(self, request: Callable[[], Any], path: str) -> Any:
         """Make a request, after a login if there is no token yet; a refusal may mean that the token has expired."""
         try:

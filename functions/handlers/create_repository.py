@@ -5,12 +5,13 @@ from __future__ import annotations
 from cloudevents.http import CloudEvent
 
 from events import RepositoryCreated, RepositoryKeysStored, bucket_of
-from events.event import traceparent_of
+from events.event import time_of, traceparent_of
 from functions.cvmfs.certificate import Certificate
 from functions.handlers.cloud import Cloud, event_source
 from functions.publishing import creation
-from functions.publishing.naming import check_owner
-from functions.publishing.records import RepositoryRecord, keep_record
+from functions.publishing.deletion import first_free
+from functions.publishing.naming import check_deletion, check_owner
+from functions.publishing.records import RepositoryRecord, Standing, change_record, keep_record
 from functions.publishing.server_info import enlist
 
 STEP = "create-repository"
@@ -33,6 +34,13 @@ def create_repository(event: CloudEvent, cloud: Cloud) -> None:
         ),
     )
     check_owner(record, subject=stored.subject, group=stored.group)
+    check_deletion(record, time_of(event, now))
+    if record.standing is Standing.DELETED:
+        record = change_record(
+            cloud.state,
+            stored.repository,
+            lambda record: record.model_copy(update={"standing": Standing.ACTIVE, "created_at": now}),
+        )
     # The certificate comes from the vault, not from the event: the whitelist vouches for it.
     keys = cloud.keys.ensure_keys(stored.repository, subject=record.subject, group=record.group, now=now)
     cloud.bus.declare_changes(stored.repository)
@@ -42,7 +50,12 @@ def create_repository(event: CloudEvent, cloud: Cloud) -> None:
         cloud.repository_store(stored.repository),
         cloud.keys.signer(stored.repository),
         Certificate.from_pem(keys.certificate.encode()),
-        creation.NewRepository(stored.repository, algorithm=cloud.recipe.algorithm, administrator=record.username),
+        creation.NewRepository(
+            stored.repository,
+            algorithm=cloud.recipe.algorithm,
+            administrator=record.username,
+            after_revision=first_free(record.last_revision),
+        ),
         now=now,
         codec=cloud.recipe.codec,
     )

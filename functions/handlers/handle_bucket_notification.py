@@ -25,7 +25,7 @@ from functions.publishing.ingest import Ingest
 from functions.publishing.keys import SETTINGS_KEY, in_area
 from functions.publishing.look import Look, RefusedAsItIs, limits_of
 from functions.publishing.objects import Objects, Uploads
-from functions.publishing.records import RepositoryRecord, Standing, clear_problems
+from functions.publishing.records import RepositoryRecord, clear_problems
 
 STEP = "handle-bucket-notification"
 
@@ -45,7 +45,7 @@ def handle_bucket_notification(event: CloudEvent, cloud: Cloud) -> None:
                 raise record
             repository = _repository_of(record, cloud) if in_area(record.key) else None
             # A suspended repository is held against its whole bucket when it is resumed; until then nothing is kept.
-            if repository is None or repository.standing is not Standing.ACTIVE:
+            if repository is None:
                 continue
             if record.key == SETTINGS_KEY:
                 _follow(repository, event, cloud)
@@ -77,14 +77,17 @@ def _records(event: CloudEvent) -> list[tuple[Record | EventError, Any]]:
     return list(zip(parsed, raw["Records"], strict=True))
 
 
-def _repository_of(record: Record, cloud: Cloud) -> RepositoryRecord:
+def _repository_of(record: Record, cloud: Cloud) -> RepositoryRecord | None:
+    """The repository that an object is for; None if it rests or is gone, and takes nothing in."""
     fqrn = f"{record.bucket}.{cloud.settings.repository_domain}"
     try:
         bucket_of(fqrn, cloud.settings.repository_domain)
     except EventError as err:
         raise RepositoryUnknown(f"bucket {record.bucket!r} feeds no repository: {err}") from err
-    known = cloud.known.get(fqrn)
-    if known.standing is Standing.ACTIVE and fqrn not in cloud.declared_queues:
+    known = cloud.known.active(fqrn)
+    if known is None:
+        return None
+    if fqrn not in cloud.declared_queues:
         # A broker that was set up anew has lost the queue; once per process is often enough to bring it back.
         cloud.bus.declare_changes(fqrn)
         cloud.declared_queues.add(fqrn)
@@ -98,7 +101,8 @@ def _look(record: Record, repository: RepositoryRecord, cloud: Cloud) -> ChangeR
     limits = limits_of(cloud.archive_limits, rules)
     ingest = Ingest(cloud.recipe, uploads.put, limits, executor=cloud.executor, rules=rules)
     try:
-        change = Look(record.bucket, cloud.source, rules, ingest, uploads.finish).at(record.key, size_told=record.size)
+        look = Look(record.bucket, cloud.source, rules, ingest, uploads.finish)
+        change = look.at(record.key, size_told=record.size, told_at=int(record.event_time.timestamp()))
     except RefusedAsItIs as err:
         if _tell(err, record, repository, cloud):
             raise

@@ -19,16 +19,17 @@ from events import (
 )
 from events.event import traceparent_of
 from functions.cvmfs.entry import Entry
-from functions.errors import BrokerUnavailable, UploadRefused
+from functions.errors import UploadRefused
 from functions.handlers.cloud import Cloud, event_source
 from functions.handlers.problems import tell
 from functions.handlers.timers import is_timer, wake_up_all
-from functions.ports import ChangeConsumer, Delivery, QueueState
+from functions.ports import ChangeConsumer, Delivery
 from functions.publishing.application import Outcome, apply_records
 from functions.publishing.commit import Published
 from functions.publishing.dirtab import DIRTAB_PATH
 from functions.publishing.parked_messages import CHANGES, QUEUE_HEADER
-from functions.publishing.records import RepositoryRecord, Standing, clear_problems, open_problems
+from functions.publishing.pinning import let_through
+from functions.publishing.records import RepositoryRecord, clear_problems, open_problems
 from functions.publishing.rules import Rules
 from functions.publishing.selection import Selection, current_records, look_again
 from functions.publishing.shadows import may_have_shadows, second_look
@@ -55,12 +56,14 @@ def publish_transaction(event: CloudEvent, cloud: Cloud) -> None:
     changed = RepositoryChanged.from_cloudevent(event)
     fqrn = changed.repository
     leave_at = time.monotonic() + cloud.settings.publish_stay_s
-    state = _state_of(fqrn, cloud)
+    if cloud.known.active(fqrn) is None:
+        return
+    state = cloud.bus.changes_state(fqrn)
     if state.consumers:
         return
     while state.ready:
-        record = cloud.known.get(fqrn)
-        if record.standing is not Standing.ACTIVE or not _is_due(cloud.rules.fresh(record), fqrn, cloud):
+        record = cloud.known.active(fqrn)
+        if record is None or not _is_due(cloud.rules.fresh(record), fqrn, cloud):
             return
         with cloud.bus.consume_changes(fqrn) as queue:
             _Stay(record, queue, cloud, traceparent_of(event)).work(leave_at)
@@ -70,15 +73,6 @@ def publish_transaction(event: CloudEvent, cloud: Cloud) -> None:
         if state.consumers or (state.ready and time.monotonic() >= leave_at):
             _hand_on(changed, event, cloud)
             return
-
-
-def _state_of(fqrn: str, cloud: Cloud) -> QueueState:
-    """The state of the change queue; raises RepositoryUnknown if it went with its repository."""
-    try:
-        return cloud.bus.changes_state(fqrn)
-    except BrokerUnavailable:
-        cloud.known.get(fqrn)
-        raise
 
 
 def _is_due(rules: Rules, fqrn: str, cloud: Cloud) -> bool:
@@ -109,7 +103,7 @@ class _Stay:
     def work(self, leave_at: float) -> None:
         """Publish batch after batch until nothing comes any more, or it is time to leave."""
         batch = list(self._queue.take(wait_s=FIRST_WAIT_S, most=BATCH))
-        while batch:
+        while batch and self._cloud.known.active(self._fqrn) is not None:
             self._gather(batch)
             rules = self._publish(batch)
             if time.monotonic() >= leave_at or rules.is_timed:
@@ -131,24 +125,26 @@ class _Stay:
         selected = self._current(batch, rules)
         records = selected.records
         outcome = Outcome()
+        through: list[ChangeRecord] = []
 
         def edit(tree: CatalogTree, marker: Entry) -> None:
-            nonlocal outcome
-            outcome = apply_records(tree, records, marker, rules.quota)
+            nonlocal outcome, through
+            through = let_through(tree, records)
+            outcome = apply_records(tree, through, marker, rules.quota)
 
         published = self._publisher.publish(edit)
         if published.changed:
             self._cloud.pace.spend(self._fqrn, time.monotonic(), self._interval_s)
         refused = {record.key for record in records if record.withheld is Withheld.REFUSED}
         lost = {clash.key for clash in outcome.clashes}
-        clear_problems(self._cloud.state, self._fqrn, frozenset(record.key for record in records) - lost - refused)
+        clear_problems(self._cloud.state, self._fqrn, frozenset(record.key for record in through) - lost - refused)
         for clash in outcome.clashes:
             self._tell(UploadRefused(clash.reason, code=clash.code, hint=clash.hint), clash.key, clash.etag)
         self._tell_of_dirtab(records, published)
         is_second_time = any(delivery.redelivered for delivery in batch)
         if is_second_time:
             # Perhaps a publisher has swapped this revision in and died before it told anybody.
-            outcome.vacated.update(record.path for record in records)
+            outcome.vacated.update(record.path for record in through)
             outcome.freed = True
         if published.changed or is_second_time:
             self._announce(published, outcome)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from cloudevents.http import CloudEvent
 
 from events import RepositoryKeysStored, RepositoryRefused, RepositoryRequested
-from events.event import traceparent_of
+from events.event import time_of, traceparent_of
 from functions import errors
 from functions.handlers.cloud import Cloud, event_source
-from functions.publishing.naming import check_owner, granted_bucket
+from functions.publishing.naming import check_deletion, check_owner, granted_bucket
 from functions.publishing.records import load_record
 
 STEP = "store-keys"
@@ -20,7 +22,7 @@ def store_keys(event: CloudEvent, cloud: Cloud) -> None:
     now = cloud.clock()
     trace = traceparent_of(event)
     try:
-        _check(request, cloud)
+        _check(request, time_of(event, now), cloud)
     except errors.RepositoryRefused as err:
         refused = RepositoryRefused(
             repository=request.repository,
@@ -38,10 +40,11 @@ def store_keys(event: CloudEvent, cloud: Cloud) -> None:
     cloud.bus.publish([stored.to_cloudevent(source=event_source(STEP), time=now, traceparent=trace)])
 
 
-def _check(request: RepositoryRequested, cloud: Cloud) -> None:
+def _check(request: RepositoryRequested, asked_at: datetime, cloud: Cloud) -> None:
     granted_bucket(request, cloud.settings.repository_domain)
     try:
         record = load_record(cloud.state, request.repository)
     except errors.RepositoryUnknown:
         return
     check_owner(record, subject=request.subject, group=request.group)
+    check_deletion(record, asked_at)

@@ -63,6 +63,8 @@ class NewRepository:
     auto_tags: AutoTags | None = None
     administrator: str = ""
     description: str = ""
+    after_revision: int = 0
+    """The number before its first revision: above all that clients may have seen under this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,10 @@ def create_repository(
     now: datetime,
     codec: Codec = FAST,
 ) -> Manifest:
-    """Make revision 1, with an empty root directory and the tag ``trunk``, or return what is live already."""
+    """Make the first revision, with an empty root directory and the tag ``trunk``, or return what is live already.
+
+    It is number 1, or the one after `NewRepository.after_revision`.
+    """
     head = read_head(store)
     if head is not None:
         if head.manifest.fqrn != new.fqrn:
@@ -103,6 +108,7 @@ def create_repository(
     reflog, reflog_version = read_reflog(store, new.fqrn)
     base = _before_the_first(new, certificate_object, metainfo, int(now.timestamp()))
     tree = CatalogTree.new("", Entry.directory(mtime=int(now.timestamp())))
+    tree.root.revision = new.after_revision
     try:
         plan = plan_revision(
             base,
@@ -179,13 +185,13 @@ def _metainfo(new: NewRepository) -> bytes:
 
 
 def _before_the_first(new: NewRepository, certificate: StoredObject, metainfo: StoredObject, now_s: int) -> Manifest:
-    """The manifest of a revision 0 that is never published; revision 1 is planned from it like every other."""
+    """The manifest of a revision that is never published; the first one is planned from it like every other."""
     nothing = new.algorithm.digest(b"")
     return Manifest(
         root=nothing,
         root_size=0,
         ttl=new.ttl_s,
-        revision=0,
+        revision=new.after_revision,
         garbage_collectable=new.garbage_collectable,
         alternative_path=False,
         fqrn=new.fqrn,

@@ -136,9 +136,9 @@ def check_size(info: ObjectInfo, rules: Rules) -> None:
         )
 
 
-def removal(bucket: str, key: str, target: Target) -> ChangeRecord:
-    """The record of an object that is not there."""
-    return ChangeRecord(bucket=bucket, key=key, path=target.path)
+def removal(bucket: str, key: str, target: Target, *, told_at: int = 0) -> ChangeRecord:
+    """The record of an object that is not there; `told_at` is when somebody told of it (epoch seconds), 0 if nobody."""
+    return ChangeRecord(bucket=bucket, key=key, path=target.path, modified=told_at)
 
 
 def withheld(bucket: str, info: ObjectInfo, target: Target, reason: Withheld, rules: Rules) -> ChangeRecord:

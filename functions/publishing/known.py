@@ -7,7 +7,7 @@ from collections import OrderedDict
 from datetime import datetime, timedelta
 
 from functions.ports import BlobStore, Clock
-from functions.publishing.records import RepositoryRecord, load_record
+from functions.publishing.records import RepositoryRecord, Standing, load_record
 
 REMEMBERED = 10_000
 """Records that a process keeps at most."""
@@ -40,6 +40,18 @@ class KnownRepositories:
             if len(self._records) > REMEMBERED:
                 self._records.popitem(last=False)
         return fresh
+
+    def active(self, fqrn: str) -> RepositoryRecord | None:
+        """The record of a repository that follows its bucket; None if it rests or is gone, looked at this very moment.
+
+        What is left out because a repository rests is found by the look at the whole bucket that follows its
+        resumption, if it was left out before. So nobody leaves anything out on the word of a remembered record.
+        """
+        record = self.get(fqrn)
+        if record.standing is not Standing.ACTIVE:
+            self.forget(fqrn)
+            record = self.get(fqrn)
+        return record if record.standing is Standing.ACTIVE else None
 
     def forget(self, fqrn: str) -> None:
         """Read the record anew the next time."""

@@ -35,11 +35,12 @@ class Look:
     ingest: Ingest
     finish: Callable[[], None]
 
-    def at(self, key: str, *, size_told: int = 0) -> ChangeRecord | None:
+    def at(self, key: str, *, size_told: int = 0, told_at: int = 0) -> ChangeRecord | None:
         """The change that the object stands for, or None where there is nothing to publish.
 
         `size_told` is what somebody says of its size: only where that is above a limit the store is asked before
-        anything is read. Raises RefusedAsItIs, and VersionMoved if the object is replaced again and again.
+        anything is read. `told_at` is when somebody told of its removal, if anybody did (epoch seconds). Raises
+        RefusedAsItIs, and VersionMoved if the object is replaced again and again.
         """
         try:
             target = self.rules.target(key)
@@ -52,16 +53,18 @@ class Look:
         if self.rules.excludes(key):
             info = self.source.head(self.bucket, key)
             if info is None:
-                return removal(self.bucket, key, target)
+                return removal(self.bucket, key, target, told_at=told_at)
             return withheld(self.bucket, info, target, Withheld.EXCLUDED, self.rules)
         for _ in range(READ_ATTEMPTS):
             try:
-                return self._take(key, target, size_told)
+                change = self._take(key, target, size_told)
             except VersionMoved:
                 continue
+            return change or removal(self.bucket, key, target, told_at=told_at)
         raise VersionMoved(f"{key!r} in {self.bucket} was replaced {READ_ATTEMPTS} times while it was read")
 
-    def _take(self, key: str, target: Target, size_told: int) -> ChangeRecord:
+    def _take(self, key: str, target: Target, size_told: int) -> ChangeRecord | None:
+        """The record of the object; None if there is none."""
         limit = self.rules.settings.file_bytes_limit
         if target.kind is TargetKind.FILE and limit is not None and size_told > limit:
             info = self.source.head(self.bucket, key)
@@ -69,7 +72,7 @@ class Look:
                 self._check(info, target)
         reader = self.source.open(self.bucket, key)
         if reader is None:
-            return removal(self.bucket, key, target)
+            return None
         try:
             return self.ingest.take(self.bucket, target, reader)
         except UploadRefused as err:

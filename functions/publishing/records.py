@@ -8,14 +8,21 @@ change by compare-and-swap, the others are written whole.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from functions.errors import RepositoryDamaged, RepositoryUnknown, UploadRefused, VersionMoved
+from functions.errors import (
+    CloudError,
+    RepositoryDamaged,
+    RepositoryUnknown,
+    SettingsRefused,
+    UploadRefused,
+    VersionMoved,
+)
 from functions.ports import BlobStore
 
 
@@ -45,6 +52,8 @@ class Standing(StrEnum):
     """Served as it is; nothing is taken in or published until it is resumed, and then the whole bucket is looked at."""
     DELETING = "deleting"
     """On its way out: nothing is taken in, and what is stored of it is being removed."""
+    DELETED = "deleted"
+    """Gone. The record stays: it keeps the name for its owner, and the number of the last revision."""
 
 
 Limit = Annotated[int, Field(ge=0)] | None
@@ -72,10 +81,15 @@ class RepositorySettings(_State):
     """How long a revision that nobody tagged is kept from garbage collection; None is the service's own."""
 
 
+HANDLED_KEPT = 64
+"""Wishes whose ids a record remembers; more cannot be under way for one repository at a time."""
+
+
 class RepositoryRecord(_State):
     """Whose repository it is, which bucket feeds it, and how it is to be treated.
 
-    Bucket and owner never change; standing and settings do.
+    Bucket and owner never change; standing and settings do. `handled` has the ids of the wishes that were carried out
+    last, so that one that comes again changes nothing.
     """
 
     repository: str
@@ -86,15 +100,36 @@ class RepositoryRecord(_State):
     created_at: datetime
     standing: Standing = Standing.ACTIVE
     settings: RepositorySettings = RepositorySettings()
+    suspended_for: str = ""
+    """Why it rests, for its users to read."""
+    handled: tuple[str, ...] = ()
+    last_revision: Annotated[int, Field(ge=0)] = 0
+    """The number that was live when it was deleted; one made again under the name goes on above it."""
+    deleted_at: datetime | None = None
+    """When the deletion that was last was complete, also of a repository that was made again since."""
 
     @property
     def path(self) -> str:
         """Where the record is kept in the state bucket."""
         return record_path(self.repository)
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a repository, active or resting: not one that is deleted, or on its way out."""
+        return self.standing in {Standing.ACTIVE, Standing.SUSPENDED}
+
+    def noting(self, wish: str, **changes: object) -> Self:
+        """The record with some changes, and a wish among those that were carried out."""
+        handled = (*(other for other in self.handled if other != wish), wish)[-HANDLED_KEPT:]
+        return self.model_copy(update={**changes, "handled": handled})
+
 
 class Problem(_State):
-    """Something wrong with one object of a bucket, for the user to read: what, why, and the next step."""
+    """Something wrong with one object of a bucket, for the user to read: what, why, and the next step.
+
+    Also with the repository itself: then `key` is no object's, since it is outside of ``cvmfs/``, but the name of a
+    file (``.cvmfswhitelist``) or the type of a wish (``tag.requested``) whose name is the `etag`.
+    """
 
     repository: str
     bucket: str
@@ -109,6 +144,22 @@ class Problem(_State):
     def path(self) -> str:
         """Where the problem is kept in the state bucket."""
         return problem_path(self.repository, self.key)
+
+    @classmethod
+    def of_repository(
+        cls, error: CloudError, record: RepositoryRecord, *, about: str, wish: str = "", now: datetime
+    ) -> Self:
+        """The problem that an error is for the whole repository; `about` names what it is about."""
+        return cls(
+            repository=record.repository,
+            bucket=record.bucket,
+            key=about,
+            etag=wish,
+            code=error.code,
+            reason=str(error),
+            hint=error.hint,
+            seen_at=now,
+        )
 
     @classmethod
     def of(cls, error: UploadRefused, *, repository: str, bucket: str, key: str, etag: str, now: datetime) -> Self:
@@ -208,6 +259,19 @@ def change_record(
     raise VersionMoved(f"the record of {repository} was changed {RECORD_ATTEMPTS} times by others")
 
 
+def changed_settings(settings: RepositorySettings, changes: Mapping[str, object]) -> RepositorySettings:
+    """Settings with some of them changed; raises SettingsRefused that names every fault."""
+    unknown = sorted(changes.keys() - RepositorySettings.model_fields.keys())
+    if unknown:
+        known = ", ".join(RepositorySettings.model_fields)
+        raise SettingsRefused(f"There is no setting {', '.join(unknown)}; there are {known}.")
+    try:
+        return RepositorySettings.model_validate({**settings.model_dump(), **changes})
+    except ValidationError as err:
+        faults = [f"{fault['loc'][0]}: {fault['msg']}" for fault in err.errors()]
+        raise SettingsRefused(f"{'; '.join(faults)}.") from err
+
+
 def open_problems(state: BlobStore, repository: str) -> Iterator[Problem]:
     """All problems of a repository."""
     for info in state.list(f"problems/{repository}/"):
@@ -219,6 +283,12 @@ def open_problems(state: BlobStore, repository: str) -> Iterator[Problem]:
 def problem_count(state: BlobStore, repository: str) -> int:
     """How many problems a repository has; one listing, and none of them is read."""
     return sum(1 for _ in state.list(f"problems/{repository}/"))
+
+
+def drop_problems(state: BlobStore, repository: str) -> None:
+    """Remove all problems of a repository."""
+    for info in list(state.list(f"problems/{repository}/")):
+        state.delete(info.path)
 
 
 def clear_problems(state: BlobStore, repository: str, keys: frozenset[str]) -> int:

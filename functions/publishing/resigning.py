@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from functions.cvmfs.address import Address, Kind
 from functions.cvmfs.certificate import Certificate
@@ -56,6 +56,15 @@ def renew_whitelist(
         except VersionMoved:
             continue
     raise VersionMoved(f"{WHITELIST_PATH} was replaced {ATTEMPTS} times by others")
+
+
+def days_left(store: BlobStore, *, now: datetime) -> float:
+    """Days until clients refuse the whitelist, negative when they do already; 0 without one. Raises RepositoryDamaged.
+
+    What status and metrics show; who signed it is not looked at.
+    """
+    found = read_whitelist(store)
+    return 0.0 if found is None else (found[0].unverified.valid_until - now) / timedelta(days=1)
 
 
 def resign_manifest(publisher: Publisher, certificate: Certificate | None = None) -> Published:

@@ -39,6 +39,21 @@ class BucketAdminContract:
         admin.ensure_notifications(world.bucket)
         assert world.watched(world.bucket) == 1
 
+    def test_a_bucket_that_is_not_watched_any_more_can_be_watched_again(self, admin, world):
+        world.make_bucket()
+        admin.ensure_notifications(world.bucket)
+        for _ in range(2):
+            admin.remove_notifications(world.bucket)
+            assert world.watched(world.bucket) == 0
+        admin.ensure_notifications(world.bucket)
+        assert world.watched(world.bucket) == 1
+
+    def test_a_bucket_that_was_never_watched_or_is_not_there_needs_no_end_of_it(self, admin, world):
+        admin.remove_notifications(world.bucket)
+        world.make_bucket()
+        admin.remove_notifications(world.bucket)
+        assert admin.exists(world.bucket)
+
     def test_a_bucket_that_does_not_exist_cannot_be_watched(self, admin, world):
         with pytest.raises(StoreUnavailable):
             admin.ensure_notifications(world.bucket)
@@ -48,6 +63,7 @@ class BucketAdminContract:
             lambda: broken_admin.exists("bucket"),
             lambda: broken_admin.ensure_bucket("bucket", "owner"),
             lambda: broken_admin.ensure_notifications("bucket"),
+            lambda: broken_admin.remove_notifications("bucket"),
         ):
             with pytest.raises(StoreUnavailable):
                 attempt()

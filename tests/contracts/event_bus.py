@@ -273,12 +273,34 @@ class EventBusContract:
         with other_bus.consume_changes(FQRN) as consumer:
             assert bodies(take_all(consumer, 1)) == [b"1"]
 
+    def test_a_change_queue_that_is_dropped_is_gone_with_all_that_waited(self, bus):
+        bus.declare_changes(FQRN)
+        bus.send_changes(FQRN, records(3))
+        for _ in range(2):
+            bus.drop_changes(FQRN)
+        with pytest.raises(BrokerUnavailable, match="no"):
+            bus.changes_state(FQRN)
+        bus.declare_changes(FQRN)
+        assert bus.changes_state(FQRN).ready == 0
+
+    def test_whoever_is_attached_to_a_dropped_queue_hears_of_it(self, bus, other_bus):
+        bus.declare_changes(FQRN)
+        bus.send_changes(FQRN, records(1))
+        with bus.consume_changes(FQRN) as consumer:
+            taken = take_all(consumer, 1)
+            other_bus.drop_changes(FQRN)
+            with pytest.raises(BrokerUnavailable):
+                consumer.take(wait_s=20, most=1)
+            with pytest.raises(BrokerUnavailable):
+                consumer.ack(taken)
+
     def test_a_broker_that_does_not_answer_says_so(self, broken_bus):
         for attempt in (
             lambda: broken_bus.publish([event()]),
             lambda: broken_bus.park("store-keys", b"1", reason="x", headers={}),
             lambda: broken_bus.reply("cvmfs_reply", b"1"),
             lambda: broken_bus.declare_changes(FQRN),
+            lambda: broken_bus.drop_changes(FQRN),
             lambda: broken_bus.send_changes(FQRN, [b"1"]),
             lambda: broken_bus.changes_state(FQRN),
             lambda: broken_bus.consume_changes(FQRN).__enter__(),

@@ -63,8 +63,30 @@ class KeyStoreContract:
         with pytest.raises(RepositoryUnknown):
             store.signer("nobody.infn.it").sign_whitelist(b"a" * 40)
 
+    @pytest.mark.parametrize("owner", [PERSONAL, GROUP], ids=["personal", "group"])
+    def test_destroyed_keys_sign_nothing_and_never_come_back(self, store, same_store, owner):
+        first = store.ensure_keys(FQRN, **owner)
+        other = store.ensure_keys("other.infn.it", **PERSONAL)
+        for _ in range(2):
+            store.destroy_keys(FQRN, subject=owner["subject"], group=owner["group"])
+        with pytest.raises(RepositoryUnknown):
+            same_store.signer(FQRN).sign_manifest(b"a" * 40)
+        with pytest.raises(RepositoryUnknown):
+            same_store.signer(FQRN).sign_whitelist(b"a" * 40)
+        assert store.ensure_keys("other.infn.it", **PERSONAL) == other
+        again = same_store.ensure_keys(FQRN, **owner)
+        assert again.public_key != first.public_key
+        assert again.certificate != first.certificate
+        signature = store.signer(FQRN).sign_manifest(b"a" * 40)
+        verify_manifest_signature(Certificate.from_pem(again.certificate.encode()), b"a" * 40, signature)
+
+    def test_keys_that_never_were_can_be_destroyed(self, store):
+        store.destroy_keys("nobody.infn.it", subject="a1b2-c3d4", group=None)
+
     def test_a_vault_that_does_not_answer_says_so(self, broken_store):
         with pytest.raises(KeysUnavailable):
             broken_store.ensure_keys(FQRN, **PERSONAL)
         with pytest.raises(KeysUnavailable):
             broken_store.signer(FQRN).sign_manifest(b"a" * 40)
+        with pytest.raises(KeysUnavailable):
+            broken_store.destroy_keys(FQRN, subject="a1b2-c3d4", group=None)

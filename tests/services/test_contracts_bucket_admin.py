@@ -109,6 +109,16 @@ class TestS3BucketAdmin(BucketAdminContract):
         admin.ensure_notifications(world.bucket)
         assert sorted(entry["Id"] for entry in world.notifications(world.bucket)) == ["cvmfs-cloud", "theirs"]
 
+    def test_only_our_own_notification_is_removed(self, admin, world):
+        world.make_bucket()
+        theirs = {"Id": "theirs", "TopicArn": "arn:aws:sns:default::contract-0", "Events": ["s3:ObjectRemoved:*"]}
+        world.user.put_bucket_notification_configuration(
+            Bucket=world.bucket, NotificationConfiguration={"TopicConfigurations": [theirs]}
+        )
+        admin.ensure_notifications(world.bucket)
+        admin.remove_notifications(world.bucket)
+        assert [entry["Id"] for entry in world.notifications(world.bucket)] == ["theirs"]
+
     def test_a_notification_to_another_topic_is_moved(self, connection, admin, world):
         world.make_bucket()
         for shards in (1, SHARDS):

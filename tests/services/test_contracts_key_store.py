@@ -35,7 +35,9 @@ class Vault:
         for path, kind, options in ((self.kv, "kv", {"version": "2"}), (self.transit, "transit", None)):
             self.root.sys.enable_secrets_engine(kind, path=path, options=options)
         rights = '{ capabilities = ["create", "read", "update"] }'
-        policy = f'path "{self.kv}/data/*" {rights}\npath "{self.transit}/*" {rights}'
+        removal = f'path "{self.kv}/metadata/*" {{ capabilities = ["delete"] }}'
+        all_rights = rights.replace("]", ', "delete"]')
+        policy = f'path "{self.kv}/data/*" {rights}\n{removal}\npath "{self.transit}/*" {all_rights}'
         self.role = f"role-{number}"
         self.root.sys.create_or_update_policy(self.role, policy)
         self.root.auth.approle.create_or_update_approle(self.role, token_policies=[self.role])

@@ -1,0 +1,81 @@
+"""deletion.requested -> nothing is taken in any more -> content and, if wished, keys gone -> repository.deleted."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+from cloudevents.http import CloudEvent
+
+from events import DeletionRequested, Event, Keys, RepositoryDeleted
+from events.event import time_of
+from functions.handlers.cloud import Cloud
+from functions.handlers.wishes import carry_out, publish
+from functions.publishing.deletion import last_revision, sweep
+from functions.publishing.records import RepositoryRecord, Standing, change_record, drop_problems
+from functions.publishing.server_info import delist
+
+STEP = "delete-repository"
+
+log = structlog.get_logger("cvmfs-cloud")
+
+
+def delete_repository(event: CloudEvent, cloud: Cloud) -> None:
+    """Delete as much as there is time for; the rest is asked for again. Bucket and record stay."""
+    wish = DeletionRequested.from_cloudevent(event)
+    carry_out(event, wish, cloud, STEP, lambda record: _delete(wish, record, event, cloud))
+
+
+def _delete(wish: DeletionRequested, record: RepositoryRecord, event: CloudEvent, cloud: Cloud) -> list[Event] | None:
+    if wish.id in record.handled:
+        return [_fact(wish, record)] if record.standing is Standing.DELETED else []
+    if time_of(event, cloud.clock()) < record.created_at:
+        return []  # about the one that had the name before
+    fqrn = wish.repository
+    log.warning("repository-deleting", repository=fqrn, id=wish.id, keys=wish.keys, requested_by=wish.requested_by)
+    record = _leave(record, cloud)
+    cloud.known.forget(fqrn)
+    # While the record says so, nobody makes the queue or the notification again.
+    cloud.buckets.remove_notifications(record.bucket)
+    cloud.bus.drop_changes(fqrn)
+    delist(cloud.server, fqrn)
+    leave_at = time.monotonic() + cloud.settings.collect_stay_s
+    swept = sweep(cloud.repository_store(fqrn), cloud.executor, is_over=lambda: time.monotonic() >= leave_at)
+    so_far = wish.model_copy(update={"deleted": wish.deleted + swept.files})
+    if not swept.complete:
+        publish(event, cloud, STEP, [so_far])
+        return None
+    if wish.keys is Keys.DESTROY:
+        cloud.keys.destroy_keys(fqrn, subject=record.subject, group=record.group)
+    drop_problems(cloud.state, fqrn)
+    now = cloud.clock()
+    record = change_record(
+        cloud.state,
+        fqrn,
+        lambda record: record.noting(
+            wish.id, standing=Standing.DELETED, deleted_at=now, suspended_for="", settings=type(record.settings)()
+        ),
+    )
+    log.warning("repository-deleted", repository=fqrn, id=wish.id, objects=so_far.deleted, keys=wish.keys)
+    return [_fact(so_far, record)]
+
+
+def _leave(record: RepositoryRecord, cloud: Cloud) -> RepositoryRecord:
+    """From here on nothing is taken in; the number of the last revision is kept, for one that gets the name again."""
+    last = last_revision(cloud.repository_store(record.repository))
+
+    def change(record: RepositoryRecord) -> RepositoryRecord:
+        standing = Standing.DELETED if record.standing is Standing.DELETED else Standing.DELETING
+        return record.model_copy(update={"standing": standing, "last_revision": max(last, record.last_revision)})
+
+    return change_record(cloud.state, record.repository, change)
+
+
+def _fact(wish: DeletionRequested, record: RepositoryRecord) -> RepositoryDeleted:
+    return RepositoryDeleted(
+        repository=wish.repository,
+        request=wish.request,
+        last_revision=record.last_revision,
+        objects=wish.deleted,
+        keys=wish.keys,
+    )
