@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 import structlog
 from cloudevents.http import CloudEvent
@@ -33,7 +34,7 @@ def _delete(wish: DeletionRequested, record: RepositoryRecord, event: CloudEvent
         return []  # about the one that had the name before
     fqrn = wish.repository
     log.warning("repository-deleting", repository=fqrn, id=wish.id, keys=wish.keys, requested_by=wish.requested_by)
-    record = _leave(record, cloud)
+    record = _leave(record, time_of(event, cloud.clock()), cloud)
     cloud.known.forget(fqrn)
     # While the record says so, nobody makes the queue or the notification again.
     cloud.buckets.remove_notifications(record.bucket)
@@ -48,25 +49,26 @@ def _delete(wish: DeletionRequested, record: RepositoryRecord, event: CloudEvent
     if wish.keys is Keys.DESTROY:
         cloud.keys.destroy_keys(fqrn, subject=record.subject, group=record.group)
     drop_problems(cloud.state, fqrn)
-    now = cloud.clock()
     record = change_record(
         cloud.state,
         fqrn,
         lambda record: record.noting(
-            wish.id, standing=Standing.DELETED, deleted_at=now, suspended_for="", settings=type(record.settings)()
+            wish.id, standing=Standing.DELETED, suspended_for="", settings=type(record.settings)()
         ),
     )
     log.warning("repository-deleted", repository=fqrn, id=wish.id, objects=so_far.deleted, keys=wish.keys)
     return [_fact(so_far, record)]
 
 
-def _leave(record: RepositoryRecord, cloud: Cloud) -> RepositoryRecord:
+def _leave(record: RepositoryRecord, asked_at: datetime, cloud: Cloud) -> RepositoryRecord:
     """From here on nothing is taken in; the number of the last revision is kept, for one that gets the name again."""
     last = last_revision(cloud.repository_store(record.repository))
 
     def change(record: RepositoryRecord) -> RepositoryRecord:
-        standing = Standing.DELETED if record.standing is Standing.DELETED else Standing.DELETING
-        return record.model_copy(update={"standing": standing, "last_revision": max(last, record.last_revision)})
+        highest = max(last, record.last_revision)
+        if record.exists:
+            record = record.model_copy(update={"standing": Standing.DELETING, "deleted_at": asked_at})
+        return record.model_copy(update={"last_revision": highest})
 
     return change_record(cloud.state, record.repository, change)
 

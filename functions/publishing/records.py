@@ -106,7 +106,7 @@ class RepositoryRecord(_State):
     last_revision: Annotated[int, Field(ge=0)] = 0
     """The number that was live when it was deleted; one made again under the name goes on above it."""
     deleted_at: datetime | None = None
-    """When the deletion that was last was complete, also of a repository that was made again since."""
+    """When the last deletion was asked for; it stays when the repository is made again."""
 
     @property
     def path(self) -> str:

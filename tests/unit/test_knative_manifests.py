@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from events import EVENT_CLASSES, Wish
 from events.types import TYPE_PREFIX
 from functions.local.runtime.manifests import Manifests
 from functions.local.runtime.source import PREFETCH
@@ -27,6 +28,10 @@ STEPS = {
     "create-repository": "fn.create-repository",
     "handle-bucket-notification": "fn.handle-bucket-notification",
     "publish-transaction": "fn.publish-transaction",
+    "edit-repository": "fn.edit-repository",
+    "delete-repository": "fn.delete-repository",
+    "resign-whitelist": "fn.resign-whitelist",
+    "collect-garbage": "fn.collect-garbage",
     "legacy-requests": "cvmfs",
     "legacy-replies": "fn.legacy-replies",
 }
@@ -158,6 +163,15 @@ def test_the_bindings_are_those_that_the_writers_agreed_on():
         ("cvmfs", "repository.requested", "fn.store-keys"),
         ("cvmfs", "repository.keys-stored", "fn.create-repository"),
         ("cvmfs", "repository.changed", "fn.publish-transaction"),
+        ("cvmfs", "tag.requested", "fn.edit-repository"),
+        ("cvmfs", "rollback.requested", "fn.edit-repository"),
+        ("cvmfs", "release.requested", "fn.edit-repository"),
+        ("cvmfs", "suspension.requested", "fn.edit-repository"),
+        ("cvmfs", "resumption.requested", "fn.edit-repository"),
+        ("cvmfs", "settings.requested", "fn.edit-repository"),
+        ("cvmfs", "deletion.requested", "fn.delete-repository"),
+        ("cvmfs", "renewal.requested", "fn.resign-whitelist"),
+        ("cvmfs", "collection.requested", "fn.collect-garbage"),
         ("cvmfs", "repository.created", "fn.legacy-replies"),
         ("cvmfs", "repository.refused", "fn.legacy-replies"),
         ("cvmfs", "#", "cvmfs.dashboard"),
@@ -247,6 +261,21 @@ def test_functions_start_from_zero_out_of_reach_of_the_world_with_a_thread_for_e
         if thing["metadata"].get("labels") != {"networking.knative.dev/visibility": "cluster-local"}
     ]
     assert public == []  # the gateway follows once it asks who is calling
+
+
+def test_timers_post_to_the_functions_that_know_them_and_say_when_in_utc():
+    timers = {thing["metadata"]["name"]: thing["spec"] for thing in of_kind("PingSource")}
+    assert timers.keys() >= {"resign-whitelist", "collect-garbage"}
+    for name, spec in timers.items():
+        assert spec["sink"] == {"ref": {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": name}}
+        assert spec["timezone"] == "UTC"
+        assert "is_timer" in (KNATIVE.parent / f"functions/handlers/{name.replace('-', '_')}.py").read_text()
+
+
+def test_every_wish_has_one_function_that_carries_it_out():
+    bound = [b.routing_key for b in MANIFESTS.bindings if b.source == "cvmfs" and b.destination.startswith("fn.")]
+    wishes = [known.TYPE for known in EVENT_CLASSES.values() if issubclass(known, Wish)]
+    assert [bound.count(wish) for wish in wishes] == [1] * len(wishes)
 
 
 def test_service_accounts_exist_and_hold_no_token():

@@ -11,7 +11,17 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-Function = Literal["store-keys", "create-repository", "publish-transaction", "handle-bucket-notification", "gateway"]
+Function = Literal[
+    "store-keys",
+    "create-repository",
+    "publish-transaction",
+    "handle-bucket-notification",
+    "edit-repository",
+    "delete-repository",
+    "resign-whitelist",
+    "collect-garbage",
+    "gateway",
+]
 
 FUNCTIONS: Final[tuple[Function, ...]] = get_args(Function)
 KV_MOUNT: Final = "secrets"
@@ -63,4 +73,18 @@ _RULES: dict[Function, tuple[str, ...]] = {
         _may_sign("none", "sha1"),
     ),
     "publish-transaction": (_may_sign("sha1"),),
+    "edit-repository": (_may_sign("sha1"),),
+    "collect-garbage": (_may_sign("sha1"),),
+    "resign-whitelist": (
+        _may("read", _PERSONAL_KEYS),
+        _may("read", _GROUP_KEYS),
+        _may_sign("none"),
+    ),
+    "delete-repository": (
+        # Transit tells whether a key is there, and deletes one only when its configuration allows it.
+        _may("read delete", _TRANSIT_KEYS),
+        _may("create update", f"{_TRANSIT_KEYS}/config"),
+        _may("delete", f"{KV_MOUNT}/metadata/+/cvmfs_keys/+"),
+        _may("delete", f"{KV_MOUNT}/metadata/groups/+/cvmfs_keys/+"),
+    ),
 }
