@@ -7,6 +7,7 @@
     │   ├── StoreUnavailable           S3 does not answer, or answers 5xx
     │   ├── KeysUnavailable            Vault is sealed, down, or refuses the login
     │   ├── BrokerUnavailable          RabbitMQ is down, or did not confirm a publish
+    │   ├── GatewayUnavailable         the gateway is down, or could not publish
     │   ├── VersionMoved               a compare-and-swap lost: somebody else wrote first
     │   ├── RepositoryNotReady         the first revision is not written yet
     │   ├── KeyMismatch                the signing key is not that of the repository's certificate
@@ -76,6 +77,13 @@ class BrokerUnavailable(Retryable):
 
     code = "broker-unavailable"
     hint = "Look at RabbitMQ; nothing was acknowledged, so nothing is lost."
+
+
+class GatewayUnavailable(Retryable):
+    """The gateway of a service cannot be reached or could not publish."""
+
+    code = "gateway-unavailable"
+    hint = "Is the address right, and the gateway up? Then send it again."
 
 
 class VersionMoved(Retryable):

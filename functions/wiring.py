@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from functions.errors import Permanent
 
 if TYPE_CHECKING:
+    from cloudevents.http import CloudEvent
     from pydantic import SecretStr
 
     from functions.adapters.key_files import KeyFiles
@@ -51,6 +52,13 @@ def utc_now() -> datetime:
 
 def build_cloud(mapping: Mapping[str, str]) -> Cloud:
     """Everything the handlers need; raises SettingsError that names every fault. Connections are made when needed."""
+    from functions.settings import Settings  # noqa: PLC0415
+
+    return cloud_of(Settings.from_mapping(mapping), name=mapping.get("FUNCTION_TARGET", "cvmfs-cloud"))
+
+
+def cloud_of(settings: Settings, *, name: str = "cvmfs-cloud") -> Cloud:
+    """The same from settings that were read; `name` is shown in RabbitMQ's list of connections."""
     from functions.adapters.buckets import S3BucketAdmin  # noqa: PLC0415
     from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
     from functions.adapters.s3_objects import S3ObjectSource  # noqa: PLC0415
@@ -60,9 +68,7 @@ def build_cloud(mapping: Mapping[str, str]) -> Cloud:
     from functions.publishing.archive_rules import ArchiveLimits  # noqa: PLC0415
     from functions.publishing.head import ObjectCache  # noqa: PLC0415
     from functions.publishing.pace import Pace  # noqa: PLC0415
-    from functions.settings import Settings  # noqa: PLC0415
 
-    settings = Settings.from_mapping(mapping)
     connection = _connection(settings)
 
     @lru_cache(maxsize=STORES_KEPT)
@@ -82,7 +88,7 @@ def build_cloud(mapping: Mapping[str, str]) -> Cloud:
             kv_mount=settings.vault_kv_mount,
             transit_mount=settings.vault_transit_mount,
         ),
-        bus=build_bus(settings, name=mapping.get("FUNCTION_TARGET", "cvmfs-cloud")),
+        bus=build_bus(settings, name=name),
         executor=ThreadPoolExecutor(PARALLEL_REQUESTS, thread_name_prefix="s3"),
         cache=ObjectCache(settings.catalog_cache_mib << 20),
         pace=Pace(settings.min_publish_interval_s),
@@ -106,6 +112,22 @@ def build_queues(url: SecretStr) -> QueueAdmin:
     from functions.adapters.rabbitmq_queues import RabbitQueueAdmin  # noqa: PLC0415
 
     return RabbitQueueAdmin(url, name="queues")
+
+
+def open_bus(amqp_url: str, *, exchange: str) -> EventBus:
+    """The event bus at an address, for a client that has no other settings."""
+    from pydantic import SecretStr  # noqa: PLC0415
+
+    from functions.adapters.rabbitmq import RabbitEventBus  # noqa: PLC0415
+
+    return RabbitEventBus(SecretStr(amqp_url), exchange=exchange, name="cvmfs-cloud", clock=utc_now)
+
+
+def open_gateway(url: str) -> Callable[[Sequence[CloudEvent]], None]:
+    """How to send events to the gateway at a URL."""
+    from functions.adapters.gateway_client import GatewayClient  # noqa: PLC0415
+
+    return GatewayClient(url).send
 
 
 def build_state(settings: Settings) -> BlobStore:

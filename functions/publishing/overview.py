@@ -21,6 +21,7 @@ from functions.errors import BrokerUnavailable, RepositoryDamaged
 from functions.ports import BlobStore, QueueAdmin
 from functions.publishing.head import MANIFEST_PATH, WHITELIST_PATH
 from functions.publishing.parked_messages import CHANGES
+from functions.publishing.pinning import Pin, read_pin
 from functions.publishing.records import (
     Problem,
     RepositoryRecord,
@@ -47,6 +48,8 @@ class Published:
     whitelist: Whitelist
     own: Counters
     below: Counters
+    pin: Pin | None = None
+    """What a rollback holds back."""
 
     @property
     def counters(self) -> Counters:
@@ -176,7 +179,7 @@ def listed_problems(state: BlobStore, name: str) -> list[Problem]:
 def published_of(repository: Repository, whitelist: Whitelist) -> Published:
     """The live revision of a repository that has been opened; raises FormatError if its root catalog is damaged."""
     _, _, root = next(repository.snapshot().catalogs())
-    return Published(repository.manifest, whitelist, root.self_counters, root.subtree_counters)
+    return Published(repository.manifest, whitelist, root.self_counters, root.subtree_counters, read_pin(root))
 
 
 def check_signature(fetch: Fetch, now: datetime) -> None:

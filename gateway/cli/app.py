@@ -8,9 +8,11 @@ from gateway.cli import (
     browse,
     check,
     collect,
+    collecting,
     diff,
     importing,
     ingest,
+    lifecycle,
     problems,
     queue,
     repo,
@@ -43,7 +45,11 @@ queue_commands = typer.Typer(
     epilog=EXIT_CODES,
     no_args_is_help=True,
 )
+service_repositories = typer.Typer(
+    help="Suspend, resume, set and delete repositories of a running service.", epilog=EXIT_CODES, no_args_is_help=True
+)
 app.add_typer(repositories, name="repo")
+app.add_typer(service_repositories, name="repository")
 app.add_typer(queue_commands, name="queue")
 app.add_typer(stack_commands, name="stack")
 
@@ -63,8 +69,16 @@ repositories.command("update-info", epilog=EXIT_CODES)(importing.update_info)
 app.command("status", epilog=EXIT_CODES)(status.status)
 app.command("wait", epilog=EXIT_CODES)(status.wait)
 app.command("problems", epilog=EXIT_CODES)(problems.problems)
+app.command("tag", epilog=EXIT_CODES)(lifecycle.tag)
+app.command("rollback", epilog=EXIT_CODES)(lifecycle.rollback)
+app.command("resign", epilog=EXIT_CODES)(lifecycle.resign)
+app.command("gc", epilog=EXIT_CODES)(collecting.gc)
 app.command("demo", epilog=EXIT_CODES)(stack.demo)
 
+service_repositories.command("suspend", epilog=EXIT_CODES)(lifecycle.suspend)
+service_repositories.command("resume", epilog=EXIT_CODES)(lifecycle.resume)
+service_repositories.command("set", epilog=EXIT_CODES)(lifecycle.change)
+service_repositories.command("delete", epilog=EXIT_CODES)(lifecycle.delete)
 stack_commands.command("up", epilog=EXIT_CODES)(stack.up)
 stack_commands.command("down", epilog=EXIT_CODES)(stack.down)
 stack_commands.command("status", epilog=EXIT_CODES)(stack.status)

@@ -132,9 +132,9 @@ def collect(
             )
             collected = collector.collect(dry_run=dry_run)
     if as_json:
-        write_json(_members(collected, dry_run=dry_run) | ({"objects": gone} if listed else {}))
+        write_json(members(collected, dry_run=dry_run) | ({"objects": gone} if listed else {}))
     else:
-        _say_outcome(collected, grace, dry_run=dry_run)
+        say_outcome(collected, grace, dry_run=dry_run)
 
 
 def _retention(keep: int | None, since: datetime | None) -> Retention | None:
@@ -179,7 +179,8 @@ def _progress_in_words(progress: Progress) -> str:
     return f"looking at what is kept: {counted(progress.catalogs, 'catalog')}"
 
 
-def _members(collected: Collected, *, dry_run: bool) -> dict[str, object]:
+def members(collected: Collected, *, dry_run: bool) -> dict[str, object]:
+    """The outcome of a collection for programs."""
     swept = collected.swept
     return {
         "repository": collected.manifest.fqrn,
@@ -197,7 +198,8 @@ def _members(collected: Collected, *, dry_run: bool) -> dict[str, object]:
     }
 
 
-def _say_outcome(collected: Collected, grace: timedelta, *, dry_run: bool) -> None:
+def say_outcome(collected: Collected, grace: timedelta, *, dry_run: bool) -> None:
+    """The outcome of a collection for a person."""
     swept = collected.swept
     roots = len(collected.condemned_roots)
     verb = "Would delete" if dry_run else "Deleted"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,6 +88,9 @@ class Shown:
             "whitelist_valid_until": published.whitelist.valid_until.isoformat(),
             "whitelist_days_left": round(self.days_left, 2),
             "tags": [{"name": tag.name, "revision": tag.revision} for tag in self.tags],
+            "rolled_back": None
+            if published.pin is None
+            else {"to_revision": published.pin.target, "held_before": published.pin.held_before},
             "problems": None if problems is None else shown_problems(problems),
         }
 
@@ -109,6 +112,11 @@ class Shown:
             ),
             ("tags", ", ".join(f"{tag.name} ({tag.revision})" for tag in self.tags) or "none"),
         ]
+        pin = self.published.pin
+        if pin is not None:
+            held = datetime.fromtimestamp(pin.held_before, UTC)
+            stays_out = f"what was uploaded before {held:%Y-%m-%d %H:%M:%S} UTC stays out"
+            rows.append(("rolled back", f"to revision {pin.target}; {stays_out}"))
         if self.problems is not None:
             rows.append(("problems", str(len(self.problems) or "none")))
         lines = [f"{name:<11} {value}" for name, value in rows]

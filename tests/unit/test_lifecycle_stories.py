@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cloudevents.conversion import to_structured
 from cloudevents.http import CloudEvent
+from structlog.testing import capture_logs
 
 from events import (
     CollectionRequested,
@@ -463,9 +464,7 @@ def test_a_large_repository_is_deleted_in_pages(world: World, monkeypatch: pytes
 
 @pytest.mark.parametrize("writes", range(6))
 @pytest.mark.parametrize("where", ["repository", "state", "server"])
-def test_a_deletion_that_dies_anywhere_is_finished_by_the_next_delivery(
-    world: World, where: str, writes: int
-) -> None:
+def test_a_deletion_that_dies_anywhere_is_finished_by_the_next_delivery(world: World, where: str, writes: int) -> None:
     uploaded(world, ("/a", b"1"))
     world.ask(DeletionRequested(repository=FQRN, request="once", confirm=FQRN, keys=Keys.DESTROY))
     _failing(_stores(world)[where], writes, lambda: world.deliver("delete-repository"))
@@ -611,7 +610,11 @@ def test_a_whitelist_that_cannot_be_renewed_is_a_problem_before_it_ends_and_none
     assert world.answers[-1].status == 503
     assert world.problems() == {}
     world.clock.now += timedelta(days=4)
-    world.deliver("resign-whitelist")
+    with capture_logs() as logs:
+        world.deliver("resign-whitelist")
+    assert [(line["event"], line["log_level"], line["repository"]) for line in logs] == [
+        ("whitelist-ending", "error", FQRN)
+    ]
     problem = world.problems()[".cvmfswhitelist"]
     assert (problem.code, "ends in 6.0 days" in problem.reason) == ("whitelist-ending", True)
     world.keys.available = True
