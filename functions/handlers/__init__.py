@@ -7,5 +7,9 @@ file                               event in                          event out
 ``create_repository``              ``repository.keys-stored``        ``repository.created``
 ``handle_bucket_notification``     RadosGW's bucket notification     change records, ``repository.changed``
 ``publish_transaction``            ``repository.changed``            ``repository.published``
+``edit_repository``                wishes of owners                  what became of them
+``delete_repository``              ``deletion.requested``            ``repository.deleted``
+``resign_whitelist``               a timer, ``renewal.requested``    ``whitelist.resigned``
+``collect_garbage``                ``collection.requested``          ``garbage.collected``
 =================================  ================================  ======================================
 """

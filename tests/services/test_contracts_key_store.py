@@ -13,7 +13,7 @@ from functions.adapters.vault import TransitKey, VaultKeyStore, entry_path
 from functions.adapters.vault_client import VaultClient, VaultLogin
 from functions.cvmfs.certificate import Certificate
 from functions.cvmfs.signing import load_public_key
-from functions.errors import KeysUnavailable, RepositoryRefused
+from functions.errors import KeysUnavailable, RepositoryRefused, RepositoryUnknown
 from tests.contracts.key_store import GROUP, PERSONAL, KeyStoreContract
 from tests.contracts.signer import FQRN, NOW, SignerContract
 from tests.tcp_proxy import TcpProxy
@@ -232,6 +232,50 @@ class TestTheRolesOfTheFunctions:
             publisher.ensure_keys("other.infn.it", subject="sub", group=None, now=NOW)
         with pytest.raises(KeysUnavailable, match="Forbidden"):
             publisher.signer("roles.infn.it").sign_whitelist(b"a" * 40)
+
+    @pytest.mark.parametrize("function", ["edit-repository", "collect-garbage"])
+    def test_who_edits_or_collects_signs_manifests_and_nothing_else(self, store_of, function):
+        store_of("store-keys").ensure_keys("roles.infn.it", subject="sub", group=None, now=NOW)
+        store = store_of(function)
+        assert store.signer("roles.infn.it").sign_manifest(b"a" * 40)
+        for attempt in (
+            lambda: store.signer("roles.infn.it").sign_whitelist(b"a" * 40),
+            lambda: store.ensure_keys("roles.infn.it", subject="sub", group=None, now=NOW),
+            lambda: store.destroy_keys("roles.infn.it", subject="sub", group=None),
+        ):
+            with pytest.raises(KeysUnavailable, match="Forbidden"):
+                attempt()
+
+    @pytest.mark.parametrize("group", [None, "roles"])
+    def test_who_signs_whitelists_again_reads_certificates_and_signs_no_manifest(self, store_of, group):
+        made = store_of("store-keys").ensure_keys(f"again-{group}.infn.it", subject="sub", group=group, now=NOW)
+        store = store_of("resign-whitelist")
+        assert store.ensure_keys(f"again-{group}.infn.it", subject="sub", group=group, now=NOW) == made
+        assert store.signer(f"again-{group}.infn.it").sign_whitelist(b"a" * 40)
+        for attempt in (
+            lambda: store.signer(f"again-{group}.infn.it").sign_manifest(b"a" * 40),
+            lambda: store.ensure_keys("new.infn.it", subject="sub", group=None, now=NOW),
+            lambda: store.destroy_keys(f"again-{group}.infn.it", subject="sub", group=group),
+        ):
+            with pytest.raises(KeysUnavailable, match="Forbidden"):
+                attempt()
+
+    @pytest.mark.parametrize("group", [None, "roles"])
+    def test_only_who_deletes_destroys_keys_and_signs_nothing(self, store_of, group):
+        fqrn = f"gone-{group}.infn.it"
+        store_of("store-keys").ensure_keys(fqrn, subject="sub", group=group, now=NOW)
+        store = store_of("delete-repository")
+        for sign in (store.signer(fqrn).sign_manifest, store.signer(fqrn).sign_whitelist):
+            with pytest.raises(KeysUnavailable, match="Forbidden"):
+                sign(b"a" * 40)
+        with pytest.raises(KeysUnavailable, match="Forbidden"):
+            store.ensure_keys(fqrn, subject="sub", group=group, now=NOW)
+        for function in ("store-keys", "create-repository", "publish-transaction", "handle-bucket-notification"):
+            with pytest.raises(KeysUnavailable, match="Forbidden"):
+                store_of(function).destroy_keys(fqrn, subject="sub", group=group)
+        store.destroy_keys(fqrn, subject="sub", group=group)
+        with pytest.raises(RepositoryUnknown):
+            store_of("publish-transaction").signer(fqrn).sign_manifest(b"a" * 40)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", ".", "a b", "a\n", "groups/x", "a%2fb", "a?b"], ids=repr)

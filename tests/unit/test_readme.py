@@ -9,7 +9,16 @@ from functions import main
 from functions.settings import Settings
 
 TOP = Path(__file__).parents[2]
-TARGETS = {"store_keys", "create_repository", "handle_bucket_notification", "publish_transaction"}
+TARGETS = {
+    "store_keys",
+    "create_repository",
+    "handle_bucket_notification",
+    "publish_transaction",
+    "edit_repository",
+    "delete_repository",
+    "resign_whitelist",
+    "collect_garbage",
+}
 
 
 def test_both_function_tables_name_exactly_the_targets_of_the_process():
