@@ -102,7 +102,7 @@ def _look(record: Record, repository: RepositoryRecord, cloud: Cloud) -> ChangeR
     ingest = Ingest(cloud.recipe, uploads.put, limits, executor=cloud.executor, rules=rules)
     try:
         look = Look(record.bucket, cloud.source, rules, ingest, uploads.finish)
-        change = look.at(record.key, size_told=record.size, told_at=int(record.event_time.timestamp()))
+        change = look.at(record.key, size_told=record.size, told_at=_told_at(record))
     except RefusedAsItIs as err:
         if _tell(err, record, repository, cloud):
             raise
@@ -110,6 +110,15 @@ def _look(record: Record, repository: RepositoryRecord, cloud: Cloud) -> ChangeR
     if change is None:
         clear_problems(cloud.state, repository.repository, frozenset({record.key}))
     return change
+
+
+def _told_at(record: Record) -> int:
+    """When a user removed an object (epoch seconds); 0 if its absence was merely met, or found by a look at the bucket.
+
+    What is no real removal may be old news, which a rollback holds back.
+    """
+    was_removed = record.event_name.startswith("ObjectRemoved:") and not record.event_name.endswith(":Reconcile")
+    return int(record.event_time.timestamp()) if was_removed else 0
 
 
 def _tell(refused: UploadRefused, record: Record, repository: RepositoryRecord, cloud: Cloud) -> bool:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from events.change import ChangeRecord
 from functions.cvmfs.catalog import Catalog
-from functions.cvmfs.entry import Entry
 from functions.cvmfs.errors import CatalogError
 from functions.publishing.sources import source_modified
 from functions.publishing.tree import CatalogTree
@@ -60,15 +59,13 @@ def note_wishes(root: Catalog, before: Iterable[str], wish: str | None) -> None:
     root.set_property(_WISHES, " ".join(noted) or None)
 
 
-def is_held_back(pin: Pin | None, modified: int, entry: Entry | None = None) -> bool:
+def is_held_back(pin: Pin | None, modified: int, published: int = 0) -> bool:
     """Whether an object stays out that was last modified at `modified` (epoch seconds).
 
     For an object that is gone, `modified` is when its removal was told of, or 0 if only its absence was seen, and
-    `entry` what is published of it: where that is newer than the rollback, its absence is too.
+    `published` when what is published of it was modified: where that is after the rollback, the absence is too.
     """
-    if pin is None:
-        return False
-    return modified < pin.held_before and (entry is None or source_modified(entry) < pin.held_before)
+    return pin is not None and max(modified, published) < pin.held_before
 
 
 def let_through(tree: CatalogTree, records: Iterable[ChangeRecord]) -> list[ChangeRecord]:
@@ -79,5 +76,10 @@ def let_through(tree: CatalogTree, records: Iterable[ChangeRecord]) -> list[Chan
     return [
         record
         for record in records
-        if not is_held_back(pin, record.modified, tree.lookup(record.path) if record.removed else None)
+        if not is_held_back(pin, record.modified, _published(tree, record.path) if record.removed else 0)
     ]
+
+
+def _published(tree: CatalogTree, path: str) -> int:
+    entry = tree.lookup(path)
+    return 0 if entry is None else source_modified(entry)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -63,15 +63,20 @@ class NotPublished(RepositoryUnknown):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What is shown of a repository; `problems` is None where nobody can be asked for them."""
+    """What is shown of a repository; `problems` and `standing` are None where nobody can be asked.
+
+    `resting` says why nothing is published at the moment, if it is so.
+    """
 
     address: str
     published: Published
     published_at: datetime
     days_left: float
     tags: list[Tag]
-    problems: list[Problem] | None
     now: datetime
+    problems: list[Problem] | None = None
+    standing: str | None = None
+    resting: str | None = None
 
     def members(self) -> dict[str, object]:
         """For programs."""
@@ -88,6 +93,7 @@ class Shown:
             "whitelist_valid_until": published.whitelist.valid_until.isoformat(),
             "whitelist_days_left": round(self.days_left, 2),
             "tags": [{"name": tag.name, "revision": tag.revision} for tag in self.tags],
+            "standing": self.standing,
             "rolled_back": None
             if published.pin is None
             else {"to_revision": published.pin.target, "held_before": published.pin.held_before},
@@ -112,6 +118,8 @@ class Shown:
             ),
             ("tags", ", ".join(f"{tag.name} ({tag.revision})" for tag in self.tags) or "none"),
         ]
+        if self.resting is not None:
+            rows.append(("standing", self.resting))
         pin = self.published.pin
         if pin is not None:
             held = datetime.fromtimestamp(pin.held_before, UTC)
@@ -152,7 +160,7 @@ def status(
         published_at=overview.published_at(repository.manifest),
         days_left=overview.days_left(whitelist, now),
         tags=repository.tags(),
-        problems=_problems(fqrn, folder, address),
+        **_kept(fqrn, folder, address),
         now=now,
     )
     if as_json:
@@ -253,10 +261,21 @@ def _address(url: str | None, folder: Path, fqrn: str) -> str:
     return f"{base.rstrip('/')}/{fqrn}"
 
 
-def _problems(fqrn: str, folder: Path, address: str) -> list[Problem] | None:
-    """The open problems of a repository that the local stack publishes at `address`; None for any other."""
+def _kept(fqrn: str, folder: Path, address: str) -> dict[str, Any]:
+    """What the local stack keeps of a repository that it publishes at `address`, as members of Shown."""
     stack = stack_file(folder)
     mapping = stack.get("settings")
     if not isinstance(mapping, dict) or address != f"{str(stack.get('repository_url')).rstrip('/')}/{fqrn}":
-        return None
-    return read_problems(mapping, fqrn, known=False)
+        return {}
+    from functions import wiring  # noqa: PLC0415
+    from functions.publishing.records import Standing, load_record  # noqa: PLC0415
+    from functions.settings import Settings  # noqa: PLC0415
+
+    kept: dict[str, Any] = {"problems": read_problems(mapping, fqrn, known=False)}
+    try:
+        record = load_record(wiring.build_state(Settings.from_mapping(mapping)), fqrn)
+    except RepositoryUnknown:
+        return kept
+    reason = f": {record.suspended_for}" if record.suspended_for else ""
+    resting = None if record.standing is Standing.ACTIVE else f"{record.standing.value}{reason}"
+    return kept | {"standing": record.standing.value, "resting": resting}

@@ -86,6 +86,19 @@ def test_a_repository_is_suspended_with_a_reason_and_resumed(running):
     assert running.record.standing is Standing.ACTIVE
 
 
+def test_the_status_says_why_a_repository_rests(running, monkeypatch):
+    store = running.world.store_of(FQRN)
+    stack = json.loads((running.folder / "stack.json").read_text())
+    (running.folder / "stack.json").write_text(json.dumps({**stack, "repository_url": "http://x/cvmfs"}))
+    fetch = lambda path: None if (blob := store.get(path)) is None else blob.body  # noqa: E731
+    monkeypatch.setattr(wiring, "open_fetch", lambda _address: (fetch, store.has))
+    monkeypatch.setattr(wiring, "utc_now", running.world.clock)
+    assert json.loads(running.run("status", FQRN, "--json").stdout)["standing"] == "active"
+    assert "standing" not in running.run("status", FQRN).stdout
+    running.did("repository", "suspend", FQRN, "-m", "moving house")
+    assert "standing    suspended: moving house\n" in running.run("status", FQRN).stdout
+
+
 def test_settings_are_written_in_json(running):
     running.did("repository", "set", FQRN, "unpack_archives=false", "files_limit=1000", "keep_revisions_s=null")
     assert running.record.settings == RepositorySettings(unpack_archives=False, files_limit=1000)

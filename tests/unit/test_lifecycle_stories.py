@@ -271,6 +271,18 @@ def test_what_was_deleted_before_a_rollback_comes_back_and_stays(world: World) -
     assert shown(world) == {"/a": b"1", "/x": b"1"}
 
 
+def test_a_look_at_the_whole_bucket_does_not_take_away_what_came_back(world: World) -> None:
+    uploaded(world, ("/a", b"1"))
+    uploaded(world, ("/x", b"1"))
+    world.delete("cvmfs/a")
+    world.run_until_quiet()
+    asked(world, RollbackRequested)
+    world.notify("ObjectRemoved:Reconcile", "cvmfs/a")
+    world.notify("ObjectCreated:Put", "cvmfs/a")  # comes again, very late
+    world.run_until_quiet()
+    assert shown(world) == {"/a": b"1", "/x": b"1"}
+
+
 def test_a_change_that_waits_while_somebody_rolls_back_is_held_back(world: World) -> None:
     uploaded(world, ("/a", b"1"))
     uploaded(world, ("/a", b"2"))
