@@ -394,6 +394,8 @@ def test_what_waits_when_a_repository_is_suspended_is_published_when_it_is_resum
 
 
 def test_a_process_that_remembers_the_suspension_loses_nothing_after_the_resumption(world: World) -> None:
+    world.settings = SETTINGS.model_copy(update={"record_keep_s": 300.0})
+    world.forget()
     asked(world, SuspensionRequested)
     uploaded(world, ("/a", b"1"))
     stale = world.cloud
