@@ -13,7 +13,7 @@ from events.event import time_of
 from functions.handlers.cloud import Cloud
 from functions.handlers.wishes import carry_out, publish
 from functions.publishing.deletion import last_revision, sweep
-from functions.publishing.records import RepositoryRecord, Standing, change_record, drop_problems
+from functions.publishing.records import RepositoryRecord, Standing, change_record, drop_notes
 from functions.publishing.server_info import delist
 
 STEP = "delete-repository"
@@ -48,7 +48,7 @@ def _delete(wish: DeletionRequested, record: RepositoryRecord, event: CloudEvent
         return None
     if wish.keys is Keys.DESTROY:
         cloud.keys.destroy_keys(fqrn, subject=record.subject, group=record.group)
-    drop_problems(cloud.state, fqrn)
+    drop_notes(cloud.state, fqrn)
     record = change_record(
         cloud.state,
         fqrn,

@@ -285,10 +285,11 @@ def problem_count(state: BlobStore, repository: str) -> int:
     return sum(1 for _ in state.list(f"problems/{repository}/"))
 
 
-def drop_problems(state: BlobStore, repository: str) -> None:
-    """Remove all problems of a repository."""
+def drop_notes(state: BlobStore, repository: str) -> None:
+    """Remove what was noted of a deleted repository and its bucket: problems, and the settings it followed."""
     for info in list(state.list(f"problems/{repository}/")):
         state.delete(info.path)
+    state.delete(kept_settings_path(repository))
 
 
 def clear_problems(state: BlobStore, repository: str, keys: frozenset[str]) -> int:

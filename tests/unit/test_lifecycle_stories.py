@@ -442,13 +442,13 @@ def test_settings_that_cannot_be_are_refused_all_together(world: World, changes:
 
 
 def test_a_deleted_repository_is_gone_and_the_bucket_is_as_it_was(world: World) -> None:
-    uploaded(world, ("/a", b"1"), ("/b//c", b"refused"))
+    uploaded(world, ("/a", b"1"), ("/b//c", b"refused"), ("/.cvmfs-sync.toml", b""))
     bucket = list(world.source.list("alice", ""))
     asked(world, DeletionRequested, confirm=FQRN)
     assert list(world.store_of(FQRN).list("")) == []
     assert list(world.source.list("alice", "")) == bucket
     assert "alice" not in world.buckets.notified
-    assert world.problems() == {}
+    assert [info.path for info in world.state.list("") if FQRN in info.path] == [f"repositories/{FQRN}.json"]
     assert FQRN not in _listed(world)
     (fact,) = world.told(RepositoryDeleted)
     assert isinstance(fact, RepositoryDeleted)
