@@ -95,6 +95,8 @@ def _in_full(details: Details, settings: Settings, now: datetime) -> dict[str, A
         "root_hash": manifest and str(manifest.root),
         "whitelist_valid_until": whitelist and whitelist.valid_until.isoformat(),
         **_size(details.published),
+        "rolled_back": _held_back(details.published),
+        "suspended_for": (record and record.suspended_for) or None,
         "waiting_changes": details.waiting,
         "settings": record and record.settings.model_dump(mode="json"),
         "mount": _mount(overview.name, base),
@@ -110,6 +112,12 @@ def _size(published: Published | None) -> dict[str, Any]:
         "bytes": published.counters.file_size,
         "counters": {"self": published.own.as_mapping(), "subtree": published.below.as_mapping()},
     }
+
+
+def _held_back(published: Published | None) -> dict[str, int] | None:
+    """What a rollback holds back: everything uploaded before `held_before` (epoch seconds)."""
+    pin = published and published.pin
+    return {"to_revision": pin.target, "held_before": pin.held_before} if pin else None
 
 
 def _mount(name: str, base: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from functions.handlers.timers import ask_for_each, is_timer
 from functions.handlers.wishes import carry_out, publish, require_existing
 from functions.publishing.head import WHITELIST_PATH
 from functions.publishing.records import Problem, RepositoryRecord, clear_problems, load_record
-from functions.publishing.resigning import Renewal, days_left, renew_whitelist
+from functions.publishing.resigning import Renewal, renew_whitelist, stored_days_left
 
 STEP = "resign-whitelist"
 
@@ -73,6 +73,6 @@ def _alarm(err: CloudError, record: RepositoryRecord, cloud: Cloud) -> None:
 
 def _left(record: RepositoryRecord, cloud: Cloud) -> float:
     try:
-        return days_left(cloud.repository_store(record.repository), now=cloud.clock())
+        return stored_days_left(cloud.repository_store(record.repository), now=cloud.clock())
     except RepositoryDamaged:
         return 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from functions.cvmfs.address import Address, Kind
 from functions.cvmfs.certificate import Certificate
@@ -24,6 +24,7 @@ from functions.ports import Blob, BlobStore
 from functions.publishing.commit import ATTEMPTS, Published, Publisher, write_if
 from functions.publishing.head import WHITELIST_PATH, read_head
 from functions.publishing.objects import Objects
+from functions.publishing.overview import days_left
 from functions.publishing.revision import RevisionPlan, plan_manifest
 
 
@@ -58,13 +59,13 @@ def renew_whitelist(
     raise VersionMoved(f"{WHITELIST_PATH} was replaced {ATTEMPTS} times by others")
 
 
-def days_left(store: BlobStore, *, now: datetime) -> float:
+def stored_days_left(store: BlobStore, *, now: datetime) -> float:
     """Days until clients refuse the whitelist, negative when they do already; 0 without one. Raises RepositoryDamaged.
 
-    What status and metrics show; who signed it is not looked at.
+    Who signed it is not looked at.
     """
     found = read_whitelist(store)
-    return 0.0 if found is None else (found[0].unverified.valid_until - now) / timedelta(days=1)
+    return 0.0 if found is None else days_left(found[0].unverified, now)
 
 
 def resign_manifest(publisher: Publisher, certificate: Certificate | None = None) -> Published:

@@ -170,6 +170,8 @@ def test_a_rollback_shows_in_the_status_until_it_is_released(running, monkeypatc
     monkeypatch.setattr(wiring, "utc_now", running.world.clock)
     told = running.run("status", FQRN, "--url", "http://x/cvmfs").stdout
     assert "rolled back to revision 2; what was uploaded before 2026-03-01 " in told
+    told = running.gateway.get(f"/repositories/{FQRN}").json()
+    assert (told["rolled_back"]["to_revision"], told["suspended_for"]) == (2, None)
     shown = json.loads(running.run("status", FQRN, "--url", "http://x/cvmfs", "--json").stdout)
     assert shown["rolled_back"]["to_revision"] == 2
     running.did("rollback", FQRN, "--release")

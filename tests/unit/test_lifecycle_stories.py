@@ -45,7 +45,7 @@ from functions.cvmfs.reader import Repository
 from functions.errors import StoreUnavailable
 from functions.handlers.timers import PING
 from functions.publishing.records import RepositorySettings, Standing, load_record
-from functions.publishing.resigning import days_left
+from functions.publishing.resigning import stored_days_left
 from tests.world import SETTINGS, World
 
 FQRN = "alice.infn.it"
@@ -587,7 +587,7 @@ def timer(world: World, step: str) -> None:
 
 
 def left(world: World) -> float:
-    return days_left(world.store_of(FQRN), now=world.clock.now)
+    return stored_days_left(world.store_of(FQRN), now=world.clock.now)
 
 
 def test_a_timer_renews_whitelists_in_good_time_and_leaves_alone_those_that_last(world: World) -> None:
