@@ -69,6 +69,7 @@ def _require_quiet(record: RepositoryRecord, cloud: Cloud) -> None:
     """Pass by where nothing may go now; raises CollectionRefused, CollectionWaits among them."""
     if record.standing is not Standing.ACTIVE:
         raise CollectionWaits(f"{record.repository} is {record.standing.value}.")
+    cloud.bus.declare_changes(record.repository)  # a broker that was set up anew has lost it
     waiting = cloud.bus.changes_state(record.repository).ready
     if waiting:
         # Their contents are stored and referred to by nothing but these messages, which may wait for ever.

@@ -669,6 +669,13 @@ def test_a_timer_collects_what_old_revisions_leave(world: World) -> None:
     assert findings(world) == []
 
 
+def test_a_broker_that_has_lost_the_change_queue_keeps_nobody_from_collecting(world: World) -> None:
+    old_revisions(world)
+    world.bus.drop_changes(FQRN)
+    asked(world, CollectionRequested)
+    assert len(world.told(GarbageCollected)) == 1
+
+
 def test_a_repository_may_keep_its_revisions_longer(world: World) -> None:
     old_revisions(world)
     asked(world, SettingsRequested, changes={"keep_revisions_s": 30 * 86400})
