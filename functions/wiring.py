@@ -9,7 +9,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -52,6 +51,7 @@ def utc_now() -> datetime:
 def build_cloud(mapping: Mapping[str, str]) -> Cloud:
     """Everything the handlers need; raises SettingsError that names every fault. Connections are made when needed."""
     from functions.adapters.buckets import S3BucketAdmin  # noqa: PLC0415
+    from functions.adapters.fair_executor import FairExecutor  # noqa: PLC0415
     from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
     from functions.adapters.s3_objects import S3ObjectSource  # noqa: PLC0415
     from functions.adapters.vault import VaultKeyStore  # noqa: PLC0415
@@ -83,7 +83,7 @@ def build_cloud(mapping: Mapping[str, str]) -> Cloud:
             transit_mount=settings.vault_transit_mount,
         ),
         bus=build_bus(settings, name=mapping.get("FUNCTION_TARGET", "cvmfs-cloud")),
-        executor=ThreadPoolExecutor(PARALLEL_REQUESTS, thread_name_prefix="s3"),
+        executor=FairExecutor(PARALLEL_REQUESTS, thread_name_prefix="s3"),
         cache=ObjectCache(settings.catalog_cache_mib << 20),
         pace=Pace(settings.min_publish_interval_s),
         archive_limits=ArchiveLimits(
