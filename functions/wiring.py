@@ -117,6 +117,7 @@ def build_state(settings: Settings) -> BlobStore:
 
 def build_repositories(settings: Settings) -> Repositories:
     """All repositories of the service, read only."""
+    from functions.adapters.fair_executor import FairExecutor  # noqa: PLC0415
     from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
     from functions.cvmfs.catalog_cache import CatalogCache  # noqa: PLC0415
     from functions.publishing.overview import Repositories  # noqa: PLC0415
@@ -131,7 +132,7 @@ def build_repositories(settings: Settings) -> Repositories:
         state=build_state(settings),
         store_of=store_of,
         queues=build_queues(settings.amqp_url),
-        executor=ThreadPoolExecutor(PARALLEL_REQUESTS, thread_name_prefix="overview"),
+        executor=FairExecutor(PARALLEL_REQUESTS, thread_name_prefix="overview"),
         catalogs=CatalogCache(settings.catalog_cache_mib << 20),
     )
 

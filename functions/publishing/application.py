@@ -118,6 +118,7 @@ class _Batch:
         self._tree = tree
         self._marker = marker
         self._room = room
+        self._told: set[str] = set()
 
     # What goes
 
@@ -176,6 +177,9 @@ class _Batch:
     def enter(self, record: ChangeRecord) -> None:
         """Enter what a record describes, unless something newer is in its way or there is no room."""
         wanted = _wanted_entry(record)
+        if record.key in self._told:
+            # What lost was an older version of this object.
+            self.outcome.clashes = [clash for clash in self.outcome.clashes if clash.key != record.key]
         for path in other_paths(record.key, record.path):
             self.remove(path, record.key)
         existing = self._tree.lookup(record.path)
@@ -183,7 +187,7 @@ class _Batch:
             return
         refused = self._refusal(record, wanted)
         if refused is not None:
-            self.outcome.clashes.append(refused)
+            self._tell(refused)
             self.remove(record.path, record.key)  # an older version of the same object
             return
         if existing is not None and wanted.is_directory and record.tree is None and is_archive(existing):
@@ -284,7 +288,7 @@ class _Batch:
                 hidden = marker_rank(path, entry)
                 if hidden is not None and hidden < rank:
                     claim = Claim(path, hidden, is_directory=True)
-                    self.outcome.clashes.append(Clash(marker_key(path), "", reason, claim))
+                    self._tell(Clash(marker_key(path), "", reason, claim))
                 if rank_of(path, entry) > rank:
                     newer.append(
                         (path, entry if hidden is None or hidden > rank else _without(entry, MARKER_ATTRIBUTE))
@@ -346,12 +350,16 @@ class _Batch:
         root = self._tree.lookup(directory)
         return root is not None and is_archive(root)
 
+    def _tell(self, clash: Clash) -> None:
+        self.outcome.clashes.append(clash)
+        self._told.add(clash.key)
+
     def _lose(self, path: str, entry: Entry, reason: str) -> None:
         """Tell about an object that disappears, if the entry came from one."""
         key = source_key(path, entry)
         if key is not None:
             etag = entry.xattrs[ETAG_ATTRIBUTE].decode()
-            self.outcome.clashes.append(Clash(key, etag, reason, Claim.of_entry(path, entry)))
+            self._tell(Clash(key, etag, reason, Claim.of_entry(path, entry)))
             self.outcome.vacated.add(path)
         if is_archive(entry):
             self.outcome.look_again.add(path.removeprefix("/"))
