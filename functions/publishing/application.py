@@ -228,6 +228,7 @@ class _Batch:
         if in_the_way is not None:
             path, entry = in_the_way
             covers = _is_covering(entry)
+            self._uncover(path, entry)
             self._lose(path, entry, f"{path} is a directory now, since {record.path} is newer")
             self._tree.remove(path)
             self.directories.lost(parent_path(path))
@@ -257,6 +258,7 @@ class _Batch:
             told = "is a directory now, since {} is newer" if wanted.is_directory else "was taken by the newer {}"
             self._lose(record.path, existing, f"{record.path} {told.format(record.key)}")
         if wanted.is_directory:
+            self._uncover(record.path, existing)  # a directory covers less than a file in its place
             self._tree.remove(record.path)
         return False
 
