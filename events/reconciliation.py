@@ -22,7 +22,8 @@ class ReconciliationRequested(Event):
     """Somebody wants a repository to be held against its bucket; doing it twice is harmless.
 
     `prefix` narrows it to the keys that begin with ``cvmfs/<prefix>``. `start_after` is a whole key: what comes before
-    it was looked at already. With `allow_empty` also a bucket that is empty or gone is believed.
+    it was looked at already. With `allow_empty` also a bucket that is empty or gone is believed. With `again` also
+    objects that were refused as they are now are tried again.
     """
 
     TYPE: ClassVar[str] = types.RECONCILIATION_REQUESTED
@@ -31,6 +32,7 @@ class ReconciliationRequested(Event):
     prefix: KeyPart = ""
     start_after: KeyPart = ""
     allow_empty: bool = False
+    again: bool = False
 
     @property
     def id(self) -> str:

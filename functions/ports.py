@@ -90,7 +90,11 @@ class ObjectInfo:
 
 
 class ObjectReader(Protocol):
-    """An object opened for reading, at one etag."""
+    """An object opened for reading, at one etag, of any size; never more than a few blocks of it are in memory.
+
+    A connection that breaks on the way is made anew, and reading goes on where it stopped, at the same etag. Only a
+    store that stays away raises StoreUnavailable.
+    """
 
     info: ObjectInfo
 

@@ -9,7 +9,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -60,6 +59,7 @@ def build_cloud(mapping: Mapping[str, str]) -> Cloud:
 def cloud_of(settings: Settings, *, name: str = "cvmfs-cloud") -> Cloud:
     """The same from settings that were read; `name` is shown in RabbitMQ's list of connections."""
     from functions.adapters.buckets import S3BucketAdmin  # noqa: PLC0415
+    from functions.adapters.fair_executor import FairExecutor  # noqa: PLC0415
     from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
     from functions.adapters.s3_objects import S3ObjectSource  # noqa: PLC0415
     from functions.adapters.vault import VaultKeyStore  # noqa: PLC0415
@@ -89,7 +89,7 @@ def cloud_of(settings: Settings, *, name: str = "cvmfs-cloud") -> Cloud:
             transit_mount=settings.vault_transit_mount,
         ),
         bus=build_bus(settings, name=name),
-        executor=ThreadPoolExecutor(PARALLEL_REQUESTS, thread_name_prefix="s3"),
+        executor=FairExecutor(PARALLEL_REQUESTS, thread_name_prefix="s3"),
         cache=ObjectCache(settings.catalog_cache_mib << 20),
         pace=Pace(settings.min_publish_interval_s),
         archive_limits=ArchiveLimits(
@@ -139,6 +139,7 @@ def build_state(settings: Settings) -> BlobStore:
 
 def build_repositories(settings: Settings) -> Repositories:
     """All repositories of the service, read only."""
+    from functions.adapters.fair_executor import FairExecutor  # noqa: PLC0415
     from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
     from functions.cvmfs.catalog_cache import CatalogCache  # noqa: PLC0415
     from functions.publishing.overview import Repositories  # noqa: PLC0415
@@ -153,7 +154,7 @@ def build_repositories(settings: Settings) -> Repositories:
         state=build_state(settings),
         store_of=store_of,
         queues=build_queues(settings.amqp_url),
-        executor=ThreadPoolExecutor(PARALLEL_REQUESTS, thread_name_prefix="overview"),
+        executor=FairExecutor(PARALLEL_REQUESTS, thread_name_prefix="overview"),
         catalogs=CatalogCache(settings.catalog_cache_mib << 20),
     )
 

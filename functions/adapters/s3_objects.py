@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 BLOCK_SIZE = 4 << 20
 """Bytes per request: an object up to this size needs one, and its metadata comes with it."""
+
+PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""How long a reader waits, again and again, when the store fails in the middle of an object.
+
+To begin anew with a hundred gigabytes costs more than a quarter of a minute of patience. An object that cannot even be
+opened is given up at once: its event waits better in the queue.
+"""
 
 _STANDARD_HEADERS = frozenset(
     {
@@ -139,7 +147,10 @@ class _Plain:
 
 
 class S3ObjectReader:
-    """An object opened at one etag, read in ranges; the next range is fetched while one is worked on."""
+    """An object opened at one etag, read in ranges; the next range is fetched while one is worked on.
+
+    Where a connection breaks the same range is asked for again, at the same etag: what was read stays read.
+    """
 
     def __init__(self, way: _Way, bucket: str, first: _Piece) -> None:
         self.info = first.info
@@ -167,6 +178,14 @@ class S3ObjectReader:
         return self._first[start:] or self._block(start)
 
     def _block(self, start: int) -> bytes:
+        for pause_s in PAUSES_S:
+            try:
+                return self._asked(start)
+            except StoreUnavailable:
+                time.sleep(pause_s)
+        return self._asked(start)
+
+    def _asked(self, start: int) -> bytes:
         try:
             piece = self._way.get(self._bucket, self.info.key, start, etag=self.info.etag)
         except _NotWithObstore as error:

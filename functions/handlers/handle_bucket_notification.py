@@ -151,7 +151,7 @@ def _follow(repository: RepositoryRecord, event: CloudEvent, cloud: Cloud) -> No
         return
     cause = f"sync-settings/{change.version}"
     wishes = [
-        ReconciliationRequested(repository=fqrn, cause=f"{cause}/{event['id']}"),
+        ReconciliationRequested(repository=fqrn, cause=f"{cause}/{event['id']}", again=True),
         RepositoryChanged(repository=fqrn, cause=cause),
     ]
     now, trace = cloud.clock(), traceparent_of(event)

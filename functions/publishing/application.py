@@ -22,6 +22,7 @@ from functions.publishing.sources import (
     COVERS_ATTRIBUTE,
     ETAG_ATTRIBUTE,
     MARKER_ATTRIBUTE,
+    NAME_ATTRIBUTE,
     entry_of,
     entry_record,
     implied_directory,
@@ -35,9 +36,19 @@ from functions.publishing.sources import (
     source_key,
     source_modified,
 )
-from functions.publishing.tree import CatalogTree
+from functions.publishing.tree import CatalogTree, SetAside
 
-__all__ = ["Clash", "Outcome", "apply_records", "entry_of", "entry_record", "source_key", "source_modified"]
+__all__ = [
+    "ETAG_ATTRIBUTE",
+    "NAME_ATTRIBUTE",
+    "Clash",
+    "Outcome",
+    "apply_records",
+    "entry_of",
+    "entry_record",
+    "source_key",
+    "source_modified",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,15 @@ def apply_records(
     return batch.outcome
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An upload that outlives the tree around it; an archive's is set aside with all it holds."""
+
+    path: str
+    entry: Entry
+    aside: SetAside | None
+
+
 class _Batch:
     """The edits of one revision."""
 
@@ -98,6 +118,7 @@ class _Batch:
         self._tree = tree
         self._marker = marker
         self._room = room
+        self._told: set[str] = set()
 
     # What goes
 
@@ -113,7 +134,7 @@ class _Batch:
         directory = parent_path(path)
         if is_archive(entry):
             self._free(path)
-            uploads = uploads_below(self._tree, path)
+            uploads = self._set_aside(uploads_below(self._tree, path))
             self._tree.remove(path)
             self._put_back(uploads)
             self.outcome.look_again.add(path.removeprefix("/"))
@@ -156,6 +177,9 @@ class _Batch:
     def enter(self, record: ChangeRecord) -> None:
         """Enter what a record describes, unless something newer is in its way or there is no room."""
         wanted = _wanted_entry(record)
+        if record.key in self._told:
+            # What lost was an older version of this object.
+            self.outcome.clashes = [clash for clash in self.outcome.clashes if clash.key != record.key]
         for path in other_paths(record.key, record.path):
             self.remove(path, record.key)
         existing = self._tree.lookup(record.path)
@@ -163,7 +187,7 @@ class _Batch:
             return
         refused = self._refusal(record, wanted)
         if refused is not None:
-            self.outcome.clashes.append(refused)
+            self._tell(refused)
             self.remove(record.path, record.key)  # an older version of the same object
             return
         if existing is not None and wanted.is_directory and record.tree is None and is_archive(existing):
@@ -204,6 +228,7 @@ class _Batch:
         if in_the_way is not None:
             path, entry = in_the_way
             covers = _is_covering(entry)
+            self._uncover(path, entry)
             self._lose(path, entry, f"{path} is a directory now, since {record.path} is newer")
             self._tree.remove(path)
             self.directories.lost(parent_path(path))
@@ -233,6 +258,7 @@ class _Batch:
             told = "is a directory now, since {} is newer" if wanted.is_directory else "was taken by the newer {}"
             self._lose(record.path, existing, f"{record.path} {told.format(record.key)}")
         if wanted.is_directory:
+            self._uncover(record.path, existing)  # a directory covers less than a file in its place
             self._tree.remove(record.path)
         return False
 
@@ -249,7 +275,7 @@ class _Batch:
 
     def _mount(self, record: ChangeRecord, unpacked: TreeRecord, root: Entry) -> None:
         """Put the tree of an archive in its place; uploads newer than the archive stay, older ones are hidden."""
-        newer: list[tuple[str, Entry]] = []
+        kept: list[_Kept] = []
         before = self._tree.lookup(record.path)
         if before is not None:
             marker = before.xattrs.get(MARKER_ATTRIBUTE)
@@ -259,30 +285,40 @@ class _Batch:
                 root = replace(root, xattrs={**root.xattrs, MARKER_ATTRIBUTE: marker})
             rank = rank_of_record(record)
             reason = f"{record.path} was taken by the newer {record.key}"
+            newer: list[tuple[str, Entry]] = []
             for path, entry in uploads_below(self._tree, record.path):
                 hidden = marker_rank(path, entry)
                 if hidden is not None and hidden < rank:
                     claim = Claim(path, hidden, is_directory=True)
-                    self.outcome.clashes.append(Clash(marker_key(path), "", reason, claim))
+                    self._tell(Clash(marker_key(path), "", reason, claim))
                 if rank_of(path, entry) > rank:
-                    newer.append((path, entry))
+                    newer.append(
+                        (path, entry if hidden is None or hidden > rank else _without(entry, MARKER_ATTRIBUTE))
+                    )
                 else:
                     self._lose(path, entry, reason)
+            kept = self._set_aside(newer)
             self._tree.remove(record.path)
         reference = NestedReference(record.path, Digest.parse(unpacked.catalog), unpacked.catalog_size)
         counters = Counters.of_mapping(unpacked.counters)
         self._tree.graft(record.path, replace(root, linkcount=unpacked.linkcount), reference, counters)
         if _told(root) != root.xattrs:
             self._tree.put(record.path, root)  # what follows from other objects is not in the catalog that was stored
-        self._put_back(newer)
+        self._put_back(kept)
 
-    def _put_back(self, uploads: Iterable[tuple[str, Entry]]) -> None:
-        """Enter uploads again after the tree around them was replaced; what is in their way gives way."""
+    def _set_aside(self, uploads: Iterable[tuple[str, Entry]]) -> list[_Kept]:
+        """Take uploads out of a tree that is about to go; those into the directory of an archive come with it."""
+        kept: list[_Kept] = []
         for path, entry in uploads:
-            if is_archive(entry):
-                # Its members went with the tree; a marker object for its directory would begin with the path.
-                self.outcome.look_again |= {str(source_key(path, entry)).removeprefix(AREA), path.removeprefix("/")}
+            if kept and kept[-1].aside is not None and path.startswith(kept[-1].path + "/"):
                 continue
+            kept.append(_Kept(path, entry, self._tree.set_aside(path) if is_archive(entry) else None))
+        return kept
+
+    def _put_back(self, uploads: Iterable[_Kept]) -> None:
+        """Enter uploads again after the tree around them was replaced; what is in their way gives way."""
+        for kept in uploads:
+            path, entry = kept.path, kept.entry
             directory = parent_path(path)
             covers = False
             in_the_way = file_above(self._tree, path)
@@ -293,14 +329,18 @@ class _Batch:
             before = self._tree.lookup(path)
             if before is not None:
                 covers = covers or _is_covering(before)
-                if before.is_directory != entry.is_directory:
+                if kept.aside is not None or before.is_directory != entry.is_directory:
                     self._tree.remove(path)
             of_an_archive = base_name(path) == MARKER_NAME and self._is_archive_at(directory)
             is_inside = archive_above(self._tree, directory) is not None
-            self._put(path, _covering(entry, covers=covers and is_inside and not of_an_archive))
+            wanted = _covering(entry, covers=covers and is_inside and not of_an_archive)
+            if kept.aside is not None:
+                self._tree.mount_again(kept.aside)
+            if kept.aside is None or wanted != self._tree.lookup(path):
+                self._put(path, wanted)
             self.directories.gained(directory, source_modified(entry))
             if self._room.is_limited and before is None:
-                self._room.take(Extent.of(Counters.of(entry)))
+                self._room.take(extent_below(self._tree, path))
 
     def settle_clashes(self) -> None:
         """Have those looked at again whose winner lost in turn."""
@@ -312,12 +352,16 @@ class _Batch:
         root = self._tree.lookup(directory)
         return root is not None and is_archive(root)
 
+    def _tell(self, clash: Clash) -> None:
+        self.outcome.clashes.append(clash)
+        self._told.add(clash.key)
+
     def _lose(self, path: str, entry: Entry, reason: str) -> None:
         """Tell about an object that disappears, if the entry came from one."""
         key = source_key(path, entry)
         if key is not None:
             etag = entry.xattrs[ETAG_ATTRIBUTE].decode()
-            self.outcome.clashes.append(Clash(key, etag, reason, Claim.of_entry(path, entry)))
+            self._tell(Clash(key, etag, reason, Claim.of_entry(path, entry)))
             self.outcome.vacated.add(path)
         if is_archive(entry):
             self.outcome.look_again.add(path.removeprefix("/"))
@@ -354,5 +398,5 @@ def _is_covering(entry: Entry) -> bool:
 
 
 def _covering(entry: Entry, *, covers: bool) -> Entry:
-    xattrs = _told(entry)
-    return replace(entry, xattrs={**xattrs, COVERS_ATTRIBUTE: b"1"} if covers else xattrs)
+    bare = _without(entry, COVERS_ATTRIBUTE)
+    return replace(bare, xattrs={**bare.xattrs, COVERS_ATTRIBUTE: b"1"}) if covers else bare

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from functions.publishing.attributes import Permissions
-from functions.publishing.keys import AREA, LINK_SUFFIX, ArchivePlace, Target, key_to_target
+from functions.publishing.keys import AREA, LINK_SUFFIX, ArchivePlace, Target, TargetKind, key_to_target
 from functions.publishing.patterns import Patterns
 from functions.publishing.quota import Quota
 from functions.publishing.records import RepositorySettings
@@ -55,6 +55,11 @@ class Rules:
     def target(self, key: str) -> Target:
         """Where the object of a key goes; raises UploadRefused."""
         return key_to_target(key, archives=self.archives)
+
+    def wanted(self, key: str) -> Target | None:
+        """Where the object of a key is to be found in the repository, or None if nowhere; raises UploadRefused."""
+        target = self.target(key)
+        return None if target.kind is TargetKind.ROOT or self.excludes(key) else target
 
     def excludes(self, key: str) -> bool:
         """Whether an object is left out: its key below ``cvmfs/`` is matched, for a link without rclone's suffix."""

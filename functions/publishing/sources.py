@@ -2,7 +2,7 @@
 
 * ``user.source.etag``: the object's etag; on a directory it marks one that exists by itself (marker object, archive);
 * ``user.source.name``: the last part of its key, where that is not the entry's own name (archives, rclone links);
-* ``user.source.key``: the key below ``cvmfs/``, where its directory is not the entry's own either;
+* ``user.source.key``: the whole key below ``cvmfs/``, where its directory is not the entry's own either;
 * ``user.source.modified``: the object's LastModified in seconds, where the entry's own mtime is another;
 * ``user.source.permissions``: the rules of the bucket that decided its permissions, where they are not the usual ones;
 * ``user.source.marker``: on the top of an archive's tree, the LastModified of a marker object for the same directory;
@@ -57,7 +57,7 @@ def entry_of(record: ChangeRecord, entry: EntryRecord) -> Entry:
     xattrs = {ETAG_ATTRIBUTE: record.etag.encode()}
     if parent_path("/" + record.key.rstrip("/").removeprefix(AREA)) != parent_path(record.path):
         xattrs[KEY_ATTRIBUTE] = record.key.removeprefix(AREA).encode()
-    elif base_name(record.key.rstrip("/")) != base_name(record.path):
+    if KEY_ATTRIBUTE in xattrs or base_name(record.key.rstrip("/")) != base_name(record.path):
         xattrs[NAME_ATTRIBUTE] = base_name(record.key).encode()
     if entry.mtime != record.modified:
         xattrs[MODIFIED_ATTRIBUTE] = str(record.modified).encode()
@@ -84,7 +84,7 @@ def is_sourced(entry: Entry) -> bool:
 
 def is_archive(entry: Entry) -> bool:
     """Whether an entry is the top of an archive's tree."""
-    return entry.is_directory and (NAME_ATTRIBUTE in entry.xattrs or KEY_ATTRIBUTE in entry.xattrs)
+    return entry.is_directory and NAME_ATTRIBUTE in entry.xattrs
 
 
 def source_key(path: str, entry: Entry) -> str | None:

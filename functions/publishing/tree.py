@@ -35,6 +35,20 @@ class _Node:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAside:
+    """A nested catalog and all below it, taken out of a tree with their edits; to be mounted again where it was."""
+
+    path: str
+    node: _Node
+    reference: NestedReference
+
+    @property
+    def counters(self) -> Counters:
+        """Those of its own and of all below it, without edits further down."""
+        return self.node.catalog.total_counters
+
+
+@dataclass(frozen=True, slots=True)
 class CommittedTree:
     """A tree as written: objects to store, their contents, and what the manifest says of the root catalog."""
 
@@ -171,6 +185,23 @@ class CatalogTree:
             _close(node.children.pop(path))
         node.catalog.set_nested(path, reference.digest, reference.size, counters, root)
         self.new_mounts.add(path)
+        node.changed = True
+
+    def set_aside(self, path: str) -> SetAside:
+        """Take out the nested catalog that starts at `path`; what is there afterwards is to be removed."""
+        parent = self._node_of(parent_path(path))
+        reference = parent.catalog.nested_covering(path)
+        assert reference is not None, "only a nested catalog can be set aside"
+        self._node_of(path)
+        return SetAside(path, parent.children.pop(path), reference)
+
+    def mount_again(self, aside: SetAside) -> None:
+        """Mount what was set aside, in a directory that is there; nothing is at its path."""
+        node = self._node_of(parent_path(aside.path))
+        reference, child = aside.reference, aside.node
+        node.catalog.set_nested(aside.path, reference.digest, reference.size, child.counters, child.catalog.root)
+        node.children[aside.path] = child
+        self.new_mounts.add(aside.path)
         node.changed = True
 
     def split(self, path: str, *, auto: bool, marker: Entry) -> None:

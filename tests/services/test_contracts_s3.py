@@ -9,6 +9,7 @@ import pytest
 import urllib3
 from pydantic import SecretStr
 
+from functions.adapters import s3_objects
 from functions.adapters.s3 import S3BlobStore
 from functions.adapters.s3_connection import S3Connection
 from functions.adapters.s3_objects import S3ObjectSource
@@ -295,7 +296,36 @@ class TestS3ObjectSource(ObjectSourceContract):
         assert reader.info.metadata == {"mode": "33261"}
         assert b"".join(reader.blocks()) == part * 3
 
-    def test_an_outage_in_the_middle_of_an_object_says_so(self, users, proxied):
+    def test_a_connection_that_is_cut_in_the_middle_of_an_object_is_made_anew(self, users, proxied):
+        proxy, shaky = proxied
+        body = bytes(range(256)) * 100_000
+        users.put("cvmfs/big", body)
+        read = bytearray()
+        for block in S3ObjectSource(shaky).open(users.bucket, "cvmfs/big").blocks():
+            read += block
+            proxy.answers_to_break += 2
+            proxy.cut()
+        assert read == body
+
+    def test_a_bucket_with_versions_shows_those_that_count(self, servers, source, users):
+        client, key = servers.ceph.client("s3"), "cvmfs/v"
+        client.put_bucket_versioning(Bucket=users.bucket, VersioningConfiguration={"Status": "Enabled"})
+        first = client.put_object(Bucket=users.bucket, Key=key, Body=b"first")
+        second = client.put_object(Bucket=users.bucket, Key=key, Body=b"second")
+        assert b"".join(source.open(users.bucket, key).blocks()) == b"second"
+        marker = client.delete_object(Bucket=users.bucket, Key=key)
+        assert source.head(users.bucket, key) is None
+        assert source.open(users.bucket, key) is None
+        assert list(source.list(users.bucket, "cvmfs/")) == []
+        client.delete_object(Bucket=users.bucket, Key=key, VersionId=marker["VersionId"])
+        assert list(source.list(users.bucket, "cvmfs/")) == [source.head(users.bucket, key)]
+        assert source.head(users.bucket, key).etag == second["ETag"].strip('"')
+        client.delete_object(Bucket=users.bucket, Key=key, VersionId=second["VersionId"])
+        assert source.head(users.bucket, key).etag == first["ETag"].strip('"')
+        assert b"".join(source.open(users.bucket, key).blocks()) == b"first"
+
+    def test_an_outage_in_the_middle_of_an_object_says_so(self, users, proxied, monkeypatch):
+        monkeypatch.setattr(s3_objects, "PAUSES_S", (0.01,))
         proxy, shaky = proxied
         users.put("cvmfs/big", b"x" * 30_000_000)
         blocks = S3ObjectSource(shaky).open(users.bucket, "cvmfs/big").blocks()

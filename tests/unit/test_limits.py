@@ -217,6 +217,19 @@ def test_a_member_of_an_archive_comes_back_when_what_covered_it_goes(world: Worl
     assert names(world, "/t/lib") == ["a", "b"]
 
 
+def test_a_directory_of_an_archive_comes_back_when_what_covered_it_loses(world: World) -> None:
+    world.upload("cvmfs/t.tar.gz", tar_gz(("lib/a", b"member"), ("lib/b", b"member")))
+    settle(world)
+    world.upload("cvmfs/t/lib", b"a file in the place of a directory")
+    settle(world)
+    assert names(world, "/t") == [".cvmfscatalog", "lib"]
+    world.upload("cvmfs/t/lib/a", b"newest")
+    settle(world)
+    assert content(world, "/t/lib/a") == b"newest"
+    assert content(world, "/t/lib/b") == b"member"
+    assert codes(world) == {"t/lib": "path-clash"}
+
+
 def test_a_publisher_that_died_after_the_swap_still_frees_who_was_in_the_shadow(world: World) -> None:
     world.upload("cvmfs/a", b"file")
     settle(world)

@@ -35,3 +35,13 @@ def test_no_interval_means_no_waiting() -> None:
     for _ in range(10):
         pace.spend("a", 0.0)
     assert pace.wait_s("a", 0.0) == 0
+
+
+def test_a_repository_may_have_an_interval_of_its_own() -> None:
+    pace, now, revisions = Pace(2.0), 0.0, 0
+    while now < 600:
+        now += pace.wait_s("slow", now, 30.0)
+        pace.spend("slow", now, 30.0)
+        revisions += 1
+    assert revisions <= 600 / 30 + 3
+    assert pace.wait_s("usual", now) == 0
