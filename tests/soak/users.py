@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -127,6 +128,8 @@ class Crowd:
                 )["ETag"]
             )
             self._note(bucket, operation.key, "put", operation, etag=etag.strip('"'), size=len(operation.body))
+            if operation.then:
+                self._copy(s3, bucket, replace(operation, source=operation.key, metadata=operation.then))
 
     def _copy(self, s3, bucket, operation):
         replacing = operation.source == operation.key
