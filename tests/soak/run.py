@@ -146,8 +146,10 @@ class Soak:
         give_up_at = self._began + self.options.duration_limit
         injected = 0
         while crowd.working() and time.monotonic() < give_up_at:
-            due = crowd.taken / self.options.operations * self.options.faults
-            if injected < due:
+            # Neither runs away from the other, so that the last operation has met the last fault.
+            per_fault = self.options.operations / max(self.options.faults, 1)
+            crowd.allowed = per_fault * (injected + 2)
+            if injected < min(crowd.taken / per_fault, self.options.faults):
                 injector.inject(injector.choose())
                 injected += 1
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from dataclasses import replace
@@ -58,6 +59,8 @@ class Crowd:
         self._next_at = time.monotonic()
         self._gone = threading.Event()
         self._threads = []
+        self.allowed = math.inf
+        """Operations that may have begun by now; who wants to begin more waits."""
         self.faults = []
 
     @property
@@ -91,6 +94,8 @@ class Crowd:
             raise self.faults[0]
 
     def _take(self):
+        while self._taken >= self.allowed and not self._gone.is_set():
+            time.sleep(0.05)
         with self._lock:
             if self._taken >= self._limit or self._gone.is_set():
                 return None
