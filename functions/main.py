@@ -65,6 +65,10 @@ def _view(step: Step, request: Request) -> Response:
     started = time.monotonic()
     cloud = _cloud()
     event: CloudEvent | None = None
+    if request.content_length not in {None, len(request.get_data())}:
+        # The source died while it sent; the server takes what came for the whole. The message is RabbitMQ's again.
+        _note(step, None, Answer(503, "broken-off", "the request broke off"), time.monotonic() - started)
+        return "", 503
     try:
         event = from_http(dict(request.headers), request.get_data())
     except GenericException as err:

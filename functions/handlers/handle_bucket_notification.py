@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from cloudevents.http import CloudEvent
@@ -18,7 +19,7 @@ from events import (
     parse_notification,
 )
 from events.event import traceparent_of
-from functions.errors import Permanent, RepositoryUnknown, Retryable, UploadRefused
+from functions.errors import Permanent, RepositoryUnknown, Retryable, UploadRefused, VersionMoved
 from functions.handlers.cloud import Cloud, event_source
 from functions.handlers.problems import tell
 from functions.publishing.ingest import Ingest
@@ -35,8 +36,10 @@ def handle_bucket_notification(event: CloudEvent, cloud: Cloud) -> None:
 
     Raises EventError if it is no notification, and the first Retryable after everything else was done.
     """
+    began = cloud.clock()
     later: list[Retryable] = []
     waiting: dict[str, list[ChangeRecord]] = {}
+    looks: dict[str, Look] = {}
     for record, raw in _records(event):
         change: ChangeRecord | None = None
         repository: RepositoryRecord | None = None
@@ -50,7 +53,8 @@ def handle_bucket_notification(event: CloudEvent, cloud: Cloud) -> None:
             if record.key == SETTINGS_KEY:
                 _follow(repository, event, cloud)
                 continue
-            change = _look(record, repository, cloud)
+            look = looks.setdefault(repository.repository, _look_by(repository, cloud))
+            change = _look(look, record, repository, cloud)
         except Retryable as err:
             later.append(err)
         except (Permanent, EventError) as err:
@@ -61,8 +65,19 @@ def handle_bucket_notification(event: CloudEvent, cloud: Cloud) -> None:
             waiting.setdefault(repository.repository, []).append(change)
     for fqrn, changes in waiting.items():
         _send(fqrn, changes, event, cloud)
+        later += _doubts(looks[fqrn], changes, began)
     if later:
         raise later[0]
+
+
+def _doubts(look: Look, changes: list[ChangeRecord], began: datetime) -> Iterator[Retryable]:
+    """A reason to look again for every record that others may have made stale without telling."""
+    for change in changes:
+        try:
+            if not look.still_holds(change, began):
+                yield VersionMoved(f"{change.key!r} in {change.bucket} has other metadata than when it was read")
+        except Retryable as err:
+            yield err
 
 
 def _records(event: CloudEvent) -> list[tuple[Record | EventError, Any]]:
@@ -94,14 +109,17 @@ def _repository_of(record: Record, cloud: Cloud) -> RepositoryRecord | None:
     return known
 
 
-def _look(record: Record, repository: RepositoryRecord, cloud: Cloud) -> ChangeRecord | None:
-    """The change a record stands for, or None where there is nothing to publish; raises RefusedAsItIs when refused."""
+def _look_by(repository: RepositoryRecord, cloud: Cloud) -> Look:
     rules = cloud.rules.get(repository)
     uploads = Uploads(Objects(cloud.repository_store(repository.repository), cloud.clock), cloud.executor)
     limits = limits_of(cloud.archive_limits, rules)
     ingest = Ingest(cloud.recipe, uploads.put, limits, executor=cloud.executor, rules=rules)
+    return Look(repository.bucket, cloud.source, rules, ingest, uploads.finish)
+
+
+def _look(look: Look, record: Record, repository: RepositoryRecord, cloud: Cloud) -> ChangeRecord | None:
+    """The change a record stands for, or None where there is nothing to publish; raises RefusedAsItIs when refused."""
     try:
-        look = Look(record.bucket, cloud.source, rules, ingest, uploads.finish)
         change = look.at(record.key, size_told=record.size, told_at=_told_at(record))
     except RefusedAsItIs as err:
         if _tell(err, record, repository, cloud):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from events.change import ChangeRecord, Withheld
 from functions.errors import UploadRefused, VersionMoved
 from functions.ports import ObjectInfo, ObjectSource
 from functions.publishing.archive_rules import ArchiveLimits
+from functions.publishing.attributes import Attributes, read_attributes
 from functions.publishing.ingest import Ingest, check_size, removal, withheld
 from functions.publishing.keys import Target, TargetKind
 from functions.publishing.rules import Rules
 
 READ_ATTEMPTS = 3
 """How often an object that is replaced while it is read is looked at again before the event is kept for later."""
+
+DOUBT_S = 2
+"""Seconds after LastModified within which an object may get other metadata unnoticed; clocks may differ by one."""
 
 
 class RefusedAsItIs(UploadRefused):
@@ -34,6 +39,8 @@ class Look:
     rules: Rules
     ingest: Ingest
     finish: Callable[[], None]
+    _attributes: dict[str, Attributes] = field(default_factory=dict)
+    """By key, what the metadata of what was taken in said."""
 
     def at(self, key: str, *, size_told: int = 0, told_at: int = 0) -> ChangeRecord | None:
         """The change that the object stands for, or None where there is nothing to publish.
@@ -63,6 +70,18 @@ class Look:
             return change or removal(self.bucket, key, target, told_at=told_at)
         raise VersionMoved(f"{key!r} in {self.bucket} was replaced {READ_ATTEMPTS} times while it was read")
 
+    def still_holds(self, change: ChangeRecord, began: datetime) -> bool:
+        """Whether a record that was sent is the last word; `began` is when looking began (aware).
+
+        A copy of an object onto itself, with other metadata and within the same second, has the etag and LastModified
+        of the one before (so ``chmod`` on s3fs). Of two records of such versions the publisher takes the one that was
+        sent last, so whoever sent one asks once more. Every other change shows, and has an event of its own.
+        """
+        if change.key not in self._attributes or change.modified < int(began.timestamp()) - DOUBT_S:
+            return True
+        info = self.source.head(self.bucket, change.key)
+        return info is None or info.etag != change.etag or _attributes_of(info) == self._attributes[change.key]
+
     def _take(self, key: str, target: Target, size_told: int) -> ChangeRecord | None:
         """The record of the object; None if there is none."""
         limit = self.rules.settings.file_bytes_limit
@@ -74,9 +93,12 @@ class Look:
         if reader is None:
             return None
         try:
-            return self.ingest.take(self.bucket, target, reader)
+            change = self.ingest.take(self.bucket, target, reader)
         except UploadRefused as err:
             raise self._refused(err, reader.info, target) from err
+        else:
+            self._attributes[key] = _attributes_of(reader.info)
+            return change
         finally:
             self.finish()
 
@@ -88,6 +110,10 @@ class Look:
 
     def _refused(self, err: UploadRefused, info: ObjectInfo, target: Target) -> RefusedAsItIs:
         return RefusedAsItIs(err, withheld(self.bucket, info, target, Withheld.REFUSED, self.rules))
+
+
+def _attributes_of(info: ObjectInfo) -> Attributes:
+    return read_attributes(info.metadata, is_directory_marker=info.key.endswith("/"))
 
 
 def limits_of(usual: ArchiveLimits, rules: Rules) -> ArchiveLimits:

@@ -9,7 +9,7 @@ import io
 import random
 import tarfile
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 AREA = "cvmfs/"
@@ -24,6 +24,7 @@ class Kind(Enum):
     DELETE = 17
     RENAME = 8
     CHANGE_MODE = 4
+    PUT_AND_MODE = 4.1
     DIRECTORY = 6
     LINK = 3.9
     ARCHIVE = 5
@@ -40,7 +41,7 @@ class Kind(Enum):
 class Operation:
     """One thing a user does: put `body` at `key`, copy it from `source` and delete that, or else delete it.
 
-    A copy onto itself replaces the metadata and deletes nothing.
+    A copy onto itself replaces the metadata and deletes nothing; with `then`, one follows at once, as s3fs does it.
     """
 
     number: int
@@ -50,6 +51,7 @@ class Operation:
     body: bytes | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     source: str = ""
+    then: dict[str, str] = field(default_factory=dict)
 
 
 _DIRECTORIES = ("bin", "lib", "lib/x", "lib/x/y", "share/doc", "ünï", "sp ace/+plus", "deep/a/b/c/d", "pkg", "data")
@@ -137,7 +139,7 @@ class Users:
         return self._make(repository, kind, self._name(), self._content(), **self._metadata())
 
     def _overwrite(self, repository, kind):
-        key = self._existing(repository, Kind.PUT, Kind.OVERWRITE)
+        key = self._existing(repository, Kind.PUT, Kind.OVERWRITE, Kind.PUT_AND_MODE)
         return key and self._make(repository, kind, key[len(AREA) :], self._content(), **self._metadata())
 
     def _delete(self, repository, kind):
@@ -158,10 +160,14 @@ class Users:
 
     def _change_mode(self, repository, kind):
         """Copied onto itself, as rclone and s3fs do it: the same etag, other metadata."""
-        key = self._existing(repository, Kind.PUT, Kind.OVERWRITE)
+        key = self._existing(repository, Kind.PUT, Kind.OVERWRITE, Kind.PUT_AND_MODE)
         return key and self._make(
             repository, kind, key[len(AREA) :], None, source=key, mode=self._random.choice(_MODES)
         )
+
+    def _put_and_mode(self, repository, kind):
+        put = self._put(repository, kind)
+        return replace(put, metadata={}, then={"mode": self._random.choice(_MODES)})
 
     def _directory(self, repository, kind):
         name = f"{self._random.choice(_DIRECTORIES)}/made{self._random.randrange(6)}/"

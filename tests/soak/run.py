@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -83,11 +84,13 @@ class Soak:
         try:
             self.world.start()
             self._play()
+        except Exception as err:  # noqa: BLE001 - it is told with the seed, and the folder is kept
+            self._faults([f"the soak broke off: {err!r}", *traceback.format_exception(err)])
         finally:
             self.told("stopping")
             self.world.stop()
             left = processes_of(self.folder)
-            self.result.faults += [f"process {pid} is left: {command}" for pid, command in left.items()]
+            self._faults(f"process {pid} is left: {command}" for pid, command in left.items())
             self.told(f"stopped; {len(self.result.faults)} faults")
             self.trace.close()
             self._log.close()
@@ -146,8 +149,10 @@ class Soak:
         give_up_at = self._began + self.options.duration_limit
         injected = 0
         while crowd.working() and time.monotonic() < give_up_at:
-            due = crowd.taken / self.options.operations * self.options.faults
-            if injected < due:
+            # Neither runs away from the other, so that the last operation has met the last fault.
+            per_fault = self.options.operations / max(self.options.faults, 1)
+            crowd.allowed = per_fault * (injected + 2)
+            if injected < min(crowd.taken / per_fault, self.options.faults):
                 injector.inject(injector.choose())
                 injected += 1
             else:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
+from dataclasses import replace
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -57,6 +59,8 @@ class Crowd:
         self._next_at = time.monotonic()
         self._gone = threading.Event()
         self._threads = []
+        self.allowed = math.inf
+        """Operations that may have begun by now; who wants to begin more waits."""
         self.faults = []
 
     @property
@@ -90,6 +94,8 @@ class Crowd:
             raise self.faults[0]
 
     def _take(self):
+        while self._taken >= self.allowed and not self._gone.is_set():
+            time.sleep(0.05)
         with self._lock:
             if self._taken >= self._limit or self._gone.is_set():
                 return None
@@ -127,6 +133,8 @@ class Crowd:
                 )["ETag"]
             )
             self._note(bucket, operation.key, "put", operation, etag=etag.strip('"'), size=len(operation.body))
+            if operation.then:
+                self._copy(s3, bucket, replace(operation, source=operation.key, metadata=operation.then))
 
     def _copy(self, s3, bucket, operation):
         replacing = operation.source == operation.key

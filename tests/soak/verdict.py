@@ -122,9 +122,12 @@ class Judge:
                 name = entry.xattrs.get("user.source.name", b"").decode()
                 key = f"{path.rpartition('/')[0]}/{name}" if name else path + ("/" if entry.is_directory else "")
                 sources[path] = "cvmfs" + key
+        origins = {**sources, **should.origin}
         for path in compared.differences:
             above = path
-            keys = compared.keys.setdefault(path, set())
+            # A directory is there for what is below it.
+            keys = {key for below, key in origins.items() if below.startswith(f"{path}/")}
+            compared.keys[path] = keys
             while above:
                 keys |= {should.origin.get(above), sources.get(above), f"cvmfs{above}", f"cvmfs{above}/"}
                 keys |= {f"cvmfs{above}{suffix}" for suffix in (".rclonelink", ".tar.gz", ".tar", ".zip")}
