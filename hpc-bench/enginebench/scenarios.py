@@ -40,8 +40,8 @@ class Bench:
         """The same publish into an empty repository each time."""
 
         def run(_: int) -> Run:
-            # Not removed before the bench ends: ext4 looks at each inode that was given up in the last minutes, passes it
-            # over, and only then makes a new file, which takes ten times as long.
+            # Not removed before the bench ends: ext4 passes over every inode that was given up in the last minutes, and
+            # a new file then takes ten times as long.
             return in_new_process(prepare, self.repository(), *rest)
 
         return self.result(name, what, run, goal)
