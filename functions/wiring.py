@@ -51,6 +51,7 @@ def utc_now() -> datetime:
 
 def build_cloud(mapping: Mapping[str, str]) -> Cloud:
     """Everything the handlers need; raises SettingsError that names every fault. Connections are made when needed."""
+    from functions.adapters.allocator import give_back_large_buffers  # noqa: PLC0415
     from functions.adapters.buckets import S3BucketAdmin  # noqa: PLC0415
     from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
     from functions.adapters.s3_objects import S3ObjectSource  # noqa: PLC0415
@@ -62,6 +63,7 @@ def build_cloud(mapping: Mapping[str, str]) -> Cloud:
     from functions.publishing.pace import Pace  # noqa: PLC0415
     from functions.settings import Settings  # noqa: PLC0415
 
+    give_back_large_buffers()
     settings = Settings.from_mapping(mapping)
     connection = _connection(settings)
 
@@ -189,6 +191,9 @@ def open_storage(address: str) -> BlobStore:
 
     How to reach S3 is read from the environment. Raises AddressUnreadable and S3NotSet.
     """
+    from functions.adapters.allocator import give_back_large_buffers  # noqa: PLC0415
+
+    give_back_large_buffers()
     if address.startswith(S3_SCHEME):
         bucket, _, prefix = address.removeprefix(S3_SCHEME).partition("/")
         if not bucket:

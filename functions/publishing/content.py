@@ -56,7 +56,7 @@ def store_content(
     Holds one chunk in memory. With an `executor`, whose threads then pack chunks, a few; its threads may call this too.
     """
     pieces = split(blocks, recipe.limits)
-    first = next(pieces, b"")
+    first = next(pieces)
     head = bytes(first[:HEAD_BYTES])
     second = next(pieces, None)
     if second is None:
@@ -75,13 +75,13 @@ def store_content(
     return StoredContent(None, tuple(chunks), offset, head)
 
 
-def _drained(begun: deque[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+def _drained(begun: deque[bytearray], rest: Iterator[bytearray]) -> Iterator[bytearray]:
     while begun:
         yield begun.popleft()
     yield from rest
 
 
-def _packed(chunks: Iterator[bytes], recipe: Recipe, executor: Executor | None) -> Generator[StoredObject]:
+def _packed(chunks: Iterator[bytearray], recipe: Recipe, executor: Executor | None) -> Generator[StoredObject]:
     """The chunks as objects, in order; what nobody will ask for any more is not begun."""
     if executor is None:
         for chunk in chunks:
@@ -104,7 +104,7 @@ def _packed(chunks: Iterator[bytes], recipe: Recipe, executor: Executor | None) 
 class _Packing:
     """A chunk that is packed by a thread, or else by whoever wants the outcome; its content lives until then."""
 
-    def __init__(self, content: bytes, recipe: Recipe, executor: Executor) -> None:
+    def __init__(self, content: bytearray, recipe: Recipe, executor: Executor) -> None:
         self.size = len(content)
         self._content = content
         self._recipe = recipe
@@ -115,9 +115,9 @@ class _Packing:
         return self._run() if self.task.cancel() else self.task.result()
 
     def _run(self) -> StoredObject:
-        content, self._content = self._content, b""
+        content, self._content = self._content, bytearray()
         return _pack(content, Kind.PARTIAL, self._recipe)
 
 
-def _pack(content: bytes, kind: Kind, recipe: Recipe) -> StoredObject:
+def _pack(content: bytes | bytearray, kind: Kind, recipe: Recipe) -> StoredObject:
     return pack(content, kind, recipe.algorithm, recipe.compression, recipe.codec)
