@@ -1,6 +1,6 @@
 # Two commands do all: `make demo` and `make test`. Both install what is missing first (see .ci/setup).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test lint unit services soak bench clean
+.PHONY: help setup demo up down status test lint unit services soak bench bench-engine bench-latency clean
 
 BIN := .venv/bin
 
@@ -39,9 +39,23 @@ services: setup ## tests against the real RadosGW, RabbitMQ and OpenBao that the
 soak: setup ## the long soak, about an hour: SOAK="--seed 7 --operations 5000" for other options
 	$(BIN)/python -m tests.soak $(SOAK)
 
-bench: setup ## measure; writes hpc-bench/results
-	$(BIN)/python hpc-bench/engine.py
-	$(BIN)/python hpc-bench/latency.py
+# `make bench engine`: words after bench choose what is measured, and are no targets of their own.
+BENCHES := engine latency
+ifeq ($(firstword $(MAKECMDGOALS)),bench)
+CHOSEN := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+$(if $(filter-out $(BENCHES),$(CHOSEN)),$(error bench knows $(BENCHES), not $(filter-out $(BENCHES),$(CHOSEN))))
+.PHONY: $(CHOSEN)
+$(CHOSEN): bench
+	@:
+endif
+
+bench: $(addprefix bench-,$(or $(CHOSEN),$(BENCHES))) ## measure all, or what follows: make bench engine; writes hpc-bench/results
+
+bench-engine: setup
+	$(BIN)/python hpc-bench/engine.py $(BENCH_OPTIONS)
+
+bench-latency: setup
+	$(BIN)/python hpc-bench/latency.py $(BENCH_OPTIONS)
 
 clean: ## remove everything that the targets above made
 	-@test ! -x $(BIN)/cvmfs-cloud || $(BIN)/cvmfs-cloud stack down

@@ -58,6 +58,7 @@ def build_cloud(mapping: Mapping[str, str]) -> Cloud:
 
 def cloud_of(settings: Settings, *, name: str = "cvmfs-cloud") -> Cloud:
     """The same from settings that were read; `name` is shown in RabbitMQ's list of connections."""
+    from functions.adapters.allocator import give_back_large_buffers  # noqa: PLC0415
     from functions.adapters.buckets import S3BucketAdmin  # noqa: PLC0415
     from functions.adapters.fair_executor import FairExecutor  # noqa: PLC0415
     from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
@@ -69,6 +70,7 @@ def cloud_of(settings: Settings, *, name: str = "cvmfs-cloud") -> Cloud:
     from functions.publishing.head import ObjectCache  # noqa: PLC0415
     from functions.publishing.pace import Pace  # noqa: PLC0415
 
+    give_back_large_buffers()
     connection = _connection(settings)
 
     @lru_cache(maxsize=STORES_KEPT)
@@ -212,6 +214,9 @@ def open_storage(address: str) -> BlobStore:
 
     How to reach S3 is read from the environment. Raises AddressUnreadable and S3NotSet.
     """
+    from functions.adapters.allocator import give_back_large_buffers  # noqa: PLC0415
+
+    give_back_large_buffers()
     if address.startswith(S3_SCHEME):
         bucket, _, prefix = address.removeprefix(S3_SCHEME).partition("/")
         if not bucket:

@@ -20,6 +20,9 @@ BLOCK_BYTES = 1 << 20
 PATH_BYTES = 3_800
 """What a system call takes as a path (Linux PATH_MAX, 4096), less one more name."""
 
+UTF8_BYTES = 4
+"""What a character takes at most."""
+
 ATTRIBUTE_BYTES = 255
 """What all clients read of one entry: bytes of an attribute's name, of its value, and how many attributes."""
 
@@ -67,15 +70,16 @@ class FileTree:
         """The content of a file in blocks; raises TreeMoved if it is no longer what `item` says."""
         location = self._top + item.path
         try:
-            with _reachable(location) as short:
-                # Not followed: what was a file when the tree was scanned may be a link to somewhere else by now.
-                file = os.open(short, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            file = _opened(location)
             try:
                 size = 0
                 while block := os.read(file, min(item.size + 1, BLOCK_BYTES)):
                     size += len(block)
                     yield block
-                if (size, os.fstat(file).st_mtime_ns) != (item.size, item.mtime_ns):
+                    if size == item.size:
+                        break
+                seen = os.fstat(file)
+                if (size, seen.st_size, seen.st_mtime_ns) != (item.size, item.size, item.mtime_ns):
                     raise TreeMoved(f"{location} changed while it was read.")
             finally:
                 os.close(file)
@@ -134,6 +138,15 @@ def _attributes(location: str) -> tuple[tuple[tuple[str, bytes], ...], str]:
     left_out = sorted(found.keys() - dict(kept).keys())
     remark = f"extended attributes that not all clients read are left out: {', '.join(left_out)}" if left_out else ""
     return tuple(kept), remark
+
+
+def _opened(location: str) -> int:
+    # Not followed: what was a file when the tree was scanned may be a link to somewhere else by now.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    if len(location) <= PATH_BYTES // UTF8_BYTES:
+        return os.open(location, flags)
+    with _reachable(location) as short:
+        return os.open(short, flags)
 
 
 @contextmanager

@@ -86,7 +86,6 @@ class HashAlgorithm(Enum):
 
 _FLAG_VALUE = {HashAlgorithm.SHA1: 0, HashAlgorithm.RMD160: 1, HashAlgorithm.SHAKE128: 2}
 _ALGORITHM_OF_TAG = {algorithm.tag: algorithm for algorithm in HashAlgorithm}
-_HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +106,15 @@ class Digest:
     def parse(cls, text: str) -> Digest:
         """Read a hash string without type letter; upper-case hex is refused, as nothing ever writes it."""
         digits, tag = text[: 2 * DIGEST_SIZE], text[2 * DIGEST_SIZE :]
-        if len(digits) != 2 * DIGEST_SIZE or not _HEX_DIGITS.issuperset(digits):
+        try:
+            raw = bytes.fromhex(digits)
+        except ValueError:
+            raw = b""
+        if len(raw) != DIGEST_SIZE or raw.hex() != digits:
             raise AddressError(f"{text!r} does not begin with {2 * DIGEST_SIZE} lower-case hex digits")
         if tag not in _ALGORITHM_OF_TAG:
             raise AddressError(f"{text!r} ends in an unknown algorithm tag {tag!r}")
-        return cls(_ALGORITHM_OF_TAG[tag], bytes.fromhex(digits))
+        return cls(_ALGORITHM_OF_TAG[tag], raw)
 
 
 class Kind(Enum):

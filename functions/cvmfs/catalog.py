@@ -67,7 +67,7 @@ class Catalog(CatalogEdits):
 
     def to_bytes(self) -> bytes:
         """The database as it is stored, uncompressed; compacted when wasteful, the same bytes while nothing changes."""
-        unstored = [path for path, reference in self._references().items() if reference.digest == NO_DIGEST]
+        unstored = [path for path, reference in self._references().items() if reference.digest.raw == NO_DIGEST.raw]
         if unstored:
             raise CatalogError(f"the nested catalog at {unstored[0]} was split off, but set_nested never named it")
         self._compact_if_wasteful()

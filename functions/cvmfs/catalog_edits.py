@@ -132,8 +132,7 @@ class CatalogEdits(CatalogEntries):
     def _replaced_by(self, batch: Mapping[str, Entry]) -> dict[str, Entry]:
         if self.entry_count == 1:
             return {}
-        found = ((path, self.lookup(path)) for path in batch)
-        return {path: entry for path, entry in found if entry is not None}
+        return self.lookup_all(batch)
 
     def _check_batch(self, batch: Mapping[str, Entry], before: Mapping[str, Entry]) -> None:
         inside = self._path + "/"

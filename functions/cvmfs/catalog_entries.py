@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,14 @@ from functions.cvmfs.rows import SELECT_ENTRY, check_name, entry_of
 from functions.cvmfs.schema import OpenDatabase
 
 _CHUNKED = int(EntryFlag.CHUNKED)
+_ASKED_AT_ONCE = 64
+_LOOKUP = f"{SELECT_ENTRY} WHERE md5path_1 = ? AND md5path_2 = ?"
+_LOOKUP_MANY = f"{SELECT_ENTRY} WHERE md5path_1 IN ({', '.join('?' * _ASKED_AT_ONCE)})"
+_COUNT_CHILDREN = "SELECT parent_1, parent_2, count(*) FROM catalog GROUP BY parent_1, parent_2"
+_SELECT_DIRECTORIES = (
+    "SELECT parent_1, parent_2, name, md5path_1, md5path_2 FROM catalog "  # noqa: S608
+    f"WHERE mode & 0xF000 = 0x4000 AND NOT flags & {int(EntryFlag.NESTED_MOUNTPOINT)}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +44,7 @@ class CatalogEntries(CatalogDatabase):
 
     def lookup(self, path: str) -> Entry | None:
         """The entry at `path`, or None if this catalog has none."""
-        rows = self.query(SELECT_ENTRY + "WHERE md5path_1 = ? AND md5path_2 = ?", path_hash(path))
+        rows = self.query(_LOOKUP, path_hash(path))
         return self.entry_of(rows[0]) if rows else None
 
     def listing(self, path: str) -> list[tuple[str, Entry]]:
@@ -64,6 +74,39 @@ class CatalogEntries(CatalogDatabase):
                 if entry.is_directory:
                     below.append(child)
             pending += reversed(below)
+
+    def lookup_all(self, paths: Iterable[str]) -> dict[str, Entry]:
+        """The entries at those of `paths` where this catalog has one, in no particular order."""
+        by_hash = {path_hash(path): path for path in paths}
+        hashes = iter(by_hash)
+        rows: list[tuple[Any, ...]] = []
+        while some := list(itertools.islice(hashes, _ASKED_AT_ONCE)):
+            if len(some) < _ASKED_AT_ONCE:
+                rows += itertools.chain.from_iterable(self.query(_LOOKUP, own_hash) for own_hash in some)
+            else:
+                rows += self.query(_LOOKUP_MANY, [first for first, _ in some])
+        return {by_hash[row[12:]]: self.entry_of(row) for row in rows if row[12:] in by_hash}
+
+    def directories(self) -> dict[str, int]:
+        """The directories of this catalog by path, its root included and mount points left out; parents come first.
+
+        With each the number of entries in it, mount points included. Costs little beside a walk.
+        """
+        sizes = {row[:2]: row[2] for row in self.query(_COUNT_CHILDREN)}
+        below: dict[tuple[int, int], list[tuple[Any, ...]]] = defaultdict(list)
+        for row in self.query(_SELECT_DIRECTORIES):
+            below[row[:2]].append(row[2:])
+        found = {}
+        pending = [(self._path, path_hash(self._path))]
+        while pending:
+            path, own_hash = pending.pop()
+            found[path] = sizes.get(own_hash, 0)
+            for name, *stored_hash in below.get(own_hash, ()):
+                child = f"{path}/{name}"
+                if path_hash(child) != tuple(stored_hash):
+                    raise CatalogError(f"{child}: listed here, but entered under another path")
+                pending.append((child, (stored_hash[0], stored_hash[1])))
+        return found
 
     @property
     def root(self) -> Entry:

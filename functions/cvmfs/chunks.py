@@ -56,21 +56,23 @@ def cut_marks(data: bytes | bytearray | memoryview, limits: ChunkLimits) -> list
     return marks
 
 
-def split(blocks: Iterable[bytes], limits: ChunkLimits) -> Iterator[bytes]:
-    """The chunks of a file that comes in blocks of any size: one piece if it is never cut, ``b""`` if it is empty.
+def split(blocks: Iterable[bytes], limits: ChunkLimits) -> Iterator[bytearray]:
+    """The chunks of a file that comes in blocks of any size: one piece if it is never cut, an empty one if it is empty.
 
-    Holds at most `maximum` bytes and one block, besides the piece it has handed out.
+    Each piece is the caller's; at most `maximum` bytes and one block are held besides.
     """
     pending = bytearray()
     examined = limits.minimum
     for block in blocks:
         pending += block
         while (cut := _next_cut(pending, examined, limits)) is not None:
-            yield bytes(memoryview(pending)[:cut])
-            del pending[:cut]
+            rest = pending[cut:]
+            del pending[cut:]
+            yield pending
+            pending = rest
             examined = limits.minimum
         examined = max(examined, len(pending))
-    yield bytes(pending)
+    yield pending
 
 
 def _next_cut(data: bytearray | memoryview, start: int, limits: ChunkLimits) -> int | None:

@@ -44,7 +44,7 @@ class Codec:
     library: Literal["libdeflate", "zlib"] = "libdeflate"
     level: int = 6
 
-    def deflate(self, data: bytes | memoryview) -> bytes | bytearray:
+    def deflate(self, data: bytes | bytearray | memoryview) -> bytes | bytearray:
         """One zlib stream of `data`; nobody else holds it."""
         # libdeflate writes another stream for no content at all; every marker file in the world has zlib's.
         if self.library == "zlib" or not data:
@@ -61,7 +61,7 @@ STOCK = Codec("zlib", 6)
 
 
 def compress(
-    data: bytes | memoryview, compression: Compression = Compression.ZLIB, codec: Codec = FAST
+    data: bytes | bytearray | memoryview, compression: Compression = Compression.ZLIB, codec: Codec = FAST
 ) -> bytes | bytearray:
     """The stored form of `data`."""
     return codec.deflate(data) if compression is Compression.ZLIB else bytes(data)

@@ -21,7 +21,7 @@ class StoredObject:
 
 
 def pack(
-    content: bytes | memoryview,
+    content: bytes | bytearray | memoryview,
     kind: Kind,
     algorithm: HashAlgorithm,
     compression: Compression = Compression.ZLIB,

@@ -91,7 +91,7 @@ def _derived_flags(entry: Entry) -> int:
     key = (stat.S_IFMT(entry.mode), entry.algorithm, entry.compression, bool(entry.chunks))
     flags = _KNOWN_FLAGS.get(key)
     if flags is None:
-        flags = _KNOWN_FLAGS[key] = entry.flags & ~int(entry.extra_flags)
+        flags = _KNOWN_FLAGS[key] = int(entry.flags) & ~int(entry.extra_flags)
     return flags
 
 

@@ -24,8 +24,7 @@ HEAD_BYTES = 4
 IN_FLIGHT_BYTES = 16 << 20
 """Content of one file that is being packed from which on the next chunk waits: two chunks of the largest size at least.
 
-Three chunks of the usual 8 MiB keep two processors busy; with what they are packed to, and the chunk that is being
-read, a file takes 60 to 90 MB.
+Three chunks of the usual 8 MiB keep two processors busy.
 """
 
 
@@ -57,7 +56,7 @@ def store_content(
     Holds one chunk in memory. With an `executor`, whose threads then pack chunks, a few; its threads may call this too.
     """
     pieces = split(blocks, recipe.limits)
-    first = next(pieces, b"")
+    first = next(pieces)
     head = bytes(first[:HEAD_BYTES])
     second = next(pieces, None)
     if second is None:
@@ -76,35 +75,49 @@ def store_content(
     return StoredContent(None, tuple(chunks), offset, head)
 
 
-def _drained(begun: deque[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+def _drained(begun: deque[bytearray], rest: Iterator[bytearray]) -> Iterator[bytearray]:
     while begun:
         yield begun.popleft()
     yield from rest
 
 
-def _packed(chunks: Iterator[bytes], recipe: Recipe, executor: Executor | None) -> Generator[StoredObject]:
+def _packed(chunks: Iterator[bytearray], recipe: Recipe, executor: Executor | None) -> Generator[StoredObject]:
     """The chunks as objects, in order; what nobody will ask for any more is not begun."""
     if executor is None:
         for chunk in chunks:
             yield _pack(chunk, Kind.PARTIAL, recipe)
         return
-    waiting: deque[tuple[bytes, Future[StoredObject]]] = deque()
+    waiting: deque[_Packing] = deque()
     try:
         for chunk in chunks:
-            while sum(len(content) for content, _ in waiting) >= IN_FLIGHT_BYTES:
-                yield _outcome(*waiting.popleft(), recipe)
-            waiting.append((chunk, executor.submit(_pack, chunk, Kind.PARTIAL, recipe)))
+            while sum(packing.size for packing in waiting) >= IN_FLIGHT_BYTES:
+                yield waiting.popleft().outcome()
+            waiting.append(_Packing(chunk, recipe, executor))
+            del chunk
         while waiting:
-            yield _outcome(*waiting.popleft(), recipe)
+            yield waiting.popleft().outcome()
     finally:
-        for _, packing in waiting:
-            packing.cancel()
+        for packing in waiting:
+            packing.task.cancel()
 
 
-def _outcome(chunk: bytes, packing: Future[StoredObject], recipe: Recipe) -> StoredObject:
-    # What no thread has begun is done here: the caller may be the only thread of the executor that is left.
-    return _pack(chunk, Kind.PARTIAL, recipe) if packing.cancel() else packing.result()
+class _Packing:
+    """A chunk that is packed by a thread, or else by whoever wants the outcome; its content lives until then."""
+
+    def __init__(self, content: bytearray, recipe: Recipe, executor: Executor) -> None:
+        self.size = len(content)
+        self._content = content
+        self._recipe = recipe
+        self.task: Future[StoredObject] = executor.submit(self._run)
+
+    def outcome(self) -> StoredObject:
+        # What no thread has begun is done here: the caller may be the only thread of the executor that is left.
+        return self._run() if self.task.cancel() else self.task.result()
+
+    def _run(self) -> StoredObject:
+        content, self._content = self._content, bytearray()
+        return _pack(content, Kind.PARTIAL, self._recipe)
 
 
-def _pack(content: bytes, kind: Kind, recipe: Recipe) -> StoredObject:
+def _pack(content: bytes | bytearray, kind: Kind, recipe: Recipe) -> StoredObject:
     return pack(content, kind, recipe.algorithm, recipe.compression, recipe.codec)

@@ -33,7 +33,7 @@ LINK_TARGET_LIMIT = 4096
 class Ingest:
     """What taking in an object needs: how content is stored, where it goes, and what an archive may hold.
 
-    With an `executor` the small files of archives are packed by its threads; `put` is called in this one.
+    With an `executor` chunks, and the small files of archives, are packed by its threads; `put` is called in this one.
     """
 
     recipe: Recipe
@@ -70,7 +70,7 @@ class Ingest:
 
     def _file(self, reader: ObjectReader, attributes: Attributes) -> Entry:
         check_size(reader.info, self.rules)
-        stored = store_content(reader.blocks(), self.recipe, self.put)
+        stored = store_content(reader.blocks(), self.recipe, self.put, self.executor)
         return Entry(
             mode=file_mode(attributes, stored.head, self.rules.permission_bits),
             size=stored.size,

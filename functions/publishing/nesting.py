@@ -8,7 +8,6 @@ want catalogs small; but each costs a request of its own. Official balancing wor
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from functions.cvmfs.catalog import Catalog
@@ -73,21 +72,9 @@ def _made_by_a_balancer(catalog: Catalog) -> bool:
 
 def _directory_weights(catalog: Catalog) -> dict[str, int]:
     """Entries at and below each directory of one catalog, mount points left out since they are catalogs already."""
-    directories: dict[str, int] = {}
-    below: dict[str, int] = defaultdict(int)
-    for path, entry in catalog.walk():
-        if path == catalog.path:
-            continue
-        below[parent_path(path)] += 1
-        if entry.is_directory and not entry.is_nested_mountpoint:
-            directories[path] = 1
-    return _sum_upwards(directories, below, catalog.path)
-
-
-def _sum_upwards(directories: Iterable[str], below: dict[str, int], top: str) -> dict[str, int]:
-    totals = {path: 1 + below[path] for path in directories}
+    totals = {path: 1 + entries for path, entries in catalog.directories().items() if path != catalog.path}
     for path in sorted(totals, key=lambda path: -path.count("/")):
         parent = parent_path(path)
-        if parent != top and parent in totals:
+        if parent in totals:
             totals[parent] += totals[path] - 1
     return totals

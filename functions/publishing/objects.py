@@ -64,6 +64,10 @@ class Objects:
             raise RepositoryDamaged(str(err)) from err
 
 
+WAITING_BYTES = 16 << 20
+"""What is on its way from which on the next errand waits: slow stores do not fill the memory."""
+
+
 class Uploads:
     """Objects on their way to the store, at most `most` errands at a time; the first failure is raised.
 
@@ -76,7 +80,7 @@ class Uploads:
         self._most = most
         self._batch: list[StoredObject] = []
         self._batch_bytes = 0
-        self._pending: set[Future[None]] = set()
+        self._pending: dict[Future[None], int] = {}
 
     def put(self, stored: StoredObject) -> None:
         """Hand over one object; waits while too many are on their way."""
@@ -89,16 +93,16 @@ class Uploads:
         """Wait until everything is stored; the last batch goes from this very thread."""
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         self._put_batch(batch)
-        pending, self._pending = self._pending, set()
+        pending, self._pending = self._pending, {}
         for errand in pending:
             errand.result()
 
     def _send(self) -> None:
-        while len(self._pending) >= self._most:
-            done, self._pending = wait(self._pending, return_when="FIRST_COMPLETED")
-            for errand in done:
+        while len(self._pending) >= self._most or sum(self._pending.values()) >= WAITING_BYTES:
+            for errand in wait(self._pending, return_when="FIRST_COMPLETED").done:
+                del self._pending[errand]
                 errand.result()
-        self._pending.add(self._executor.submit(self._put_batch, self._batch))
+        self._pending[self._executor.submit(self._put_batch, self._batch)] = self._batch_bytes
         self._batch, self._batch_bytes = [], 0
 
     def _put_batch(self, batch: list[StoredObject]) -> None:

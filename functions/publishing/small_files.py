@@ -19,6 +19,12 @@ SMALL_BYTES = 256 << 10
 """Files up to this size go in batches."""
 
 BATCH_BYTES = 512 << 10
+WORTH_BYTES = 4 << 10
+"""Mean size of the files in a batch from which another thread is worth while.
+
+Smaller ones are packed by whoever reads them: for 10,000 of 3.2 kB two threads take turns with the interpreter so often
+that they need 1.47 s of CPU where one needs 1.27, and save 0.1 s.
+"""
 BATCH_FILES = 64
 BATCHES_WAITING = 4
 """Batches on their way at most: what they hold is all the memory that is needed."""
@@ -72,7 +78,14 @@ class SmallFiles:
 
     def store(self, blocks: Iterable[bytes]) -> StoredContent:
         """Take a file of any size, as it streams in."""
-        return store_content(blocks, self.recipe, self._put)
+        return store_content(blocks, self.recipe, self._put, self._executor)
+
+    def finish_all(self) -> None:
+        """Wait until all batches have been handed to the store."""
+        if self._open.contents:
+            self._send()
+        while self._waiting:
+            self._collect()
 
     def finish(self, batch: _Batch) -> None:
         """Wait until a batch, and all before it, have been handed to the store."""
@@ -83,7 +96,7 @@ class SmallFiles:
 
     def _send(self) -> None:
         batch, self._open = self._open, _Batch()
-        if self._executor is not None:
+        if self._executor is not None and batch.size >= WORTH_BYTES * len(batch.contents):
             batch.packing = self._executor.submit(_packed, batch.contents, self.recipe)
         self._waiting.append(batch)
         if len(self._waiting) > BATCHES_WAITING:

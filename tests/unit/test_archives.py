@@ -2,6 +2,7 @@
 
 import struct
 import tarfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from functions.cvmfs.address import Kind
 from functions.cvmfs.chunks import ChunkLimits
 from functions.cvmfs.entry import Entry
+from functions.cvmfs.objects import StoredObject, pack
 from functions.publishing import archive_tree, small_files
 from functions.publishing.archive_tree import ArchiveTree
 from functions.publishing.content import Recipe
@@ -311,15 +314,32 @@ def test_small_files_are_packed_by_other_threads_in_batches_and_all_of_them_arri
 ) -> None:
     monkeypatch.setattr(small_files, "BATCH_FILES", 3)
     monkeypatch.setattr(small_files, "BATCHES_WAITING", 2)
+    filling = bytes(small_files.WORTH_BYTES)
     stored: list[object] = []
     with ThreadPoolExecutor(2) as executor:
         files = SmallFiles(Recipe(), stored.append, executor)
-        tickets = [files.add(b"#!%d" % number) for number in range(20)]
+        tickets = [files.add(b"#!%d" % number + filling) for number in range(20)]
         contents = [ticket.content() for ticket in tickets]
     assert [item.address.digest for item in stored] == [found.digest for found in contents]
     assert {(found.head[:2], found.chunks) for found in contents} == {(b"#!", ())}
-    alone = SmallFiles(Recipe(), stored.append).add(b"#!7").content()
+    alone = SmallFiles(Recipe(), stored.append).add(b"#!7" + filling).content()
     assert alone == contents[7]
+
+
+@pytest.mark.parametrize(("size", "is_worth_a_thread"), [(1, False), (small_files.WORTH_BYTES, True)])
+def test_very_small_files_are_packed_by_who_reads_them(
+    size: int, is_worth_a_thread: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed_by = []
+
+    def packed(contents: list[bytes], recipe: Recipe) -> list[StoredObject]:
+        packed_by.append(threading.current_thread())
+        return [pack(content, Kind.FILE, recipe.algorithm) for content in contents]
+
+    monkeypatch.setattr(small_files, "_packed", packed)
+    with ThreadPoolExecutor(1) as executor:
+        SmallFiles(Recipe(), [].append, executor).add(bytes(size)).content()
+    assert (packed_by != [threading.current_thread()]) is is_worth_a_thread
 
 
 def test_only_what_is_never_cut_counts_as_small() -> None:

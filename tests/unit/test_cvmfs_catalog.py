@@ -206,6 +206,35 @@ def test_listings_are_in_byte_order() -> None:
     assert [name for name, _ in catalog.listing("")] == ["B", "a", "a b", "b", "~", "é", "\udcff"]
 
 
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 200])
+def test_many_entries_are_looked_up_together(count: int) -> None:
+    there = [f"/d{number % 7}/file{number}" for number in range(count)]
+    catalog = catalog_with("/odd", *there)
+    catalog.put("/odd", CHUNKED)
+    asked = ["", "/odd", *there, *(f"{path}.gone" for path in there)]
+    assert catalog.lookup_all(asked) == {path: catalog.lookup(path) for path in ["", "/odd", *there]}
+
+
+@pytest.mark.parametrize("top", ["", "/top", "/a/deep top"])
+def test_directories_are_told_with_what_is_in_them(top: str) -> None:
+    catalog = catalog_with(
+        *(f"{top}/{path}" for path in ("a/b/1", "a/b/2", "a/3", "\udcff/4", "n/.cvmfscatalog")), top=top
+    )
+    catalog.split(f"{top}/n")
+    told = catalog.directories()
+    assert told == {top: 3, f"{top}/a": 2, f"{top}/a/b": 2, f"{top}/\udcff": 1}
+    assert list(told).index(f"{top}/a") < list(told).index(f"{top}/a/b")
+    walked = [path for path, entry in catalog.walk() if entry.is_directory and not entry.is_nested_mountpoint]
+    assert sorted(told) == sorted(walked)
+
+
+def test_a_directory_that_is_listed_under_another_path_than_its_own_is_damage() -> None:
+    catalog = catalog_with("/a/b/c")
+    catalog.query("UPDATE catalog SET name = 'x' WHERE name = 'b'")
+    with pytest.raises(CatalogError, match="entered under another path"):
+        catalog.directories()
+
+
 def test_directories_count_their_sub_directories() -> None:
     catalog = catalog_with("/a/b/c/file", "/a/d/file")
     assert [links(catalog, path) for path in ("", "/a", "/a/b", "/a/b/c", "/a/d")] == [3, 4, 3, 2, 2]

@@ -151,13 +151,16 @@ def test_the_blocks_do_not_matter(block_size):
     assert marks_of(iter(pieces)) == [mark for mark in SMALL_MARKS if mark < len(data)]
 
 
-def test_what_is_handed_out_is_bytes_of_its_own():
+def test_what_is_handed_out_is_the_callers_own():
     pieces = split([small_vector()], SMALL)
     first = next(pieces)
     kept = bytes(first)
-    list(pieces)
-    assert type(first) is bytes
+    rest = list(pieces)
     assert first == kept
+    assert [kept, *rest] == list(split([small_vector()], SMALL))
+    spoiling = split([small_vector()], SMALL)
+    next(spoiling).clear()
+    assert list(spoiling) == rest
 
 
 def test_splitting_holds_no_more_than_a_chunk_and_a_few_blocks():
