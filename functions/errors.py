@@ -5,6 +5,7 @@
     CloudError
     ├── Retryable                      answered 503: the event stays in RabbitMQ and comes back
     │   ├── StoreUnavailable           S3 does not answer, or answers 5xx
+    │   │   └── StoreForbids           S3 refuses a request that the service must be allowed to make
     │   ├── KeysUnavailable            Vault is sealed, down, or refuses the login
     │   ├── BrokerUnavailable          RabbitMQ is down, or did not confirm a publish
     │   ├── GatewayUnavailable         the gateway is down, or could not publish
@@ -63,6 +64,13 @@ class StoreUnavailable(Retryable):
 
     code = "store-unavailable"
     hint = "Look at RadosGW; the event is kept and tried again."
+
+
+class StoreForbids(StoreUnavailable):
+    """The object store refuses access to a bucket."""
+
+    code = "store-forbids"
+    hint = "The credentials of the service or the policy of the bucket changed; the event is kept and tried again."
 
 
 class KeysUnavailable(Retryable):

@@ -117,8 +117,11 @@ class ObjectSource(Protocol):
     def open(self, bucket: str, key: str) -> ObjectReader | None:
         """The object as it is now, ready to be read; None if there is no object or no bucket."""
 
-    def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
-        """All objects whose key starts with `prefix`, in key order; nothing if there is no bucket."""
+    def list(self, bucket: str, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        """The objects whose key starts with `prefix` and is above `after`, in key order; nothing if there is no bucket.
+
+        Keys are in the order of their UTF-8 bytes. Raises StoreForbids where the bucket may not be read.
+        """
 
 
 class BucketAdmin(Protocol):
@@ -130,8 +133,11 @@ class BucketAdmin(Protocol):
     def ensure_bucket(self, bucket: str, owner: str) -> None:
         """Make the bucket and link it to `owner` where the store can; existing is fine."""
 
-    def ensure_notifications(self, bucket: str) -> None:
-        """Send creations and removals below ``cvmfs/`` to the bucket's topic shard; repeating is fine."""
+    def ensure_notifications(self, bucket: str) -> bool:
+        """Send creations and removals below ``cvmfs/`` to the bucket's topic shard; whether they were not sent before.
+
+        Repeating is fine.
+        """
 
     def remove_notifications(self, bucket: str) -> None:
         """End what `ensure_notifications` began; others' notifications stay, none and no bucket are fine."""
@@ -205,6 +211,12 @@ class EventBus(Protocol):
 
     def reply(self, queue: str, body: bytes) -> None:
         """Put plain bytes on a named queue; returns when confirmed."""
+
+    def send_work(self, step: str, bodies: Sequence[bytes]) -> None:
+        """Put plain messages on the queue that feeds a step, in order; returns when all are confirmed."""
+
+    def work_waiting(self, step: str) -> int:
+        """Messages ready on the queue that feeds a step."""
 
     def declare_changes(self, fqrn: str) -> None:
         """Make the change queue of a repository; existing is fine."""

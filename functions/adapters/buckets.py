@@ -55,8 +55,11 @@ class S3BucketAdmin:
         if acl["Owner"]["ID"] == own["Owner"]["ID"] != owner:
             self._requests.send("PUT", "/admin/bucket", {"bucket": bucket, "uid": owner})
 
-    def ensure_notifications(self, bucket: str) -> None:
-        """Send creations and removals below ``cvmfs/`` to the bucket's topic, beside other notifications it has."""
+    def ensure_notifications(self, bucket: str) -> bool:
+        """Send creations and removals below ``cvmfs/`` to the bucket's topic, beside other notifications it has.
+
+        True if none of ours were there: the bucket is new, was made again, or somebody took them away.
+        """
         topic = topic_of(bucket, prefix=self._topic_prefix, shards=self._topic_shards)
         wanted = {
             "Id": NOTIFICATION_ID,
@@ -68,7 +71,7 @@ class S3BucketAdmin:
         doing = f"notifications of bucket {bucket}"
         present = self._ask(doing, client.get_bucket_notification_configuration, Bucket=bucket)
         if any(_same(wanted, entry) for entry in present.get("TopicConfigurations", ())):
-            return
+            return False
         # RadosGW adds a configuration to those that are there, and replaces one of the same Id.
         self._ask(
             f"{doing} to topic {topic}",
@@ -76,6 +79,7 @@ class S3BucketAdmin:
             Bucket=bucket,
             NotificationConfiguration={"TopicConfigurations": [wanted]},
         )
+        return not any(entry.get("Id") == NOTIFICATION_ID for entry in present.get("TopicConfigurations", ()))
 
     def remove_notifications(self, bucket: str) -> None:
         """Take the service's own configuration off the bucket; RadosGW's extension names the one to go."""

@@ -20,7 +20,7 @@ from functions.adapters.memory_bus import MemoryEventBus, Message
 from functions.adapters.paths import checked
 from functions.cvmfs.certificate import make_certificate
 from functions.cvmfs.signing import KeyPair, KeySigner, load_private_key, new_key
-from functions.errors import KeysUnavailable, RepositoryUnknown, StoreUnavailable, VersionMoved
+from functions.errors import KeysUnavailable, RepositoryUnknown, StoreForbids, StoreUnavailable, VersionMoved
 from functions.ports import Blob, BlobInfo, Clock, ObjectInfo, PublicKeys
 
 __all__ = [
@@ -147,10 +147,14 @@ class MemoryObjectReader:
 
 
 class MemoryObjectSource:
-    """An ObjectSource in dictionaries, with the users' side of it: make_bucket, put and delete."""
+    """An ObjectSource in dictionaries, with the users' side of it: make_bucket, put and delete, and remove_bucket.
+
+    Buckets in `forbidden` may not be listed.
+    """
 
     def __init__(self, clock: Clock = utc_now) -> None:
         self.available = True
+        self.forbidden: set[str] = set()
         self._clock = clock
         self._buckets: dict[str, dict[str, tuple[ObjectInfo, bytes]]] = {}
 
@@ -167,11 +171,14 @@ class MemoryObjectSource:
         stored = objects.get(key)
         return None if stored is None else MemoryObjectReader(*stored, objects)
 
-    def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
-        """All objects whose key starts with `prefix`, in key order, without metadata as on S3."""
+    def list(self, bucket: str, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        """The objects whose key starts with `prefix` and is above `after`, in key order, without metadata as on S3."""
         self._check()
-        found = sorted((key, info) for key, (info, _) in self._buckets.get(bucket, {}).items())
-        return (replace(info, metadata={}) for key, info in found if key.startswith(prefix))
+        if bucket in self.forbidden:
+            raise StoreForbids(f"listing {bucket}/{prefix} was answered 403")
+        objects = self._buckets.get(bucket, {})
+        keys = sorted(key for key in objects if key.startswith(prefix) and key > after)
+        return (replace(objects[key][0], metadata={}) for key in keys if key in objects)
 
     def has_bucket(self, bucket: str) -> bool:
         """Whether the bucket exists."""
@@ -180,6 +187,10 @@ class MemoryObjectSource:
     def make_bucket(self, bucket: str) -> None:
         """Make the bucket; existing is fine."""
         self._buckets.setdefault(bucket, {})
+
+    def remove_bucket(self, bucket: str) -> None:
+        """Remove the bucket with all it holds; absent is fine."""
+        self._buckets.pop(bucket, None)
 
     def put(
         self,
@@ -232,12 +243,14 @@ class MemoryBucketAdmin:
             self.source.make_bucket(bucket)
             self.owners[bucket] = owner
 
-    def ensure_notifications(self, bucket: str) -> None:
+    def ensure_notifications(self, bucket: str) -> bool:
         """Note that the bucket is watched; a bucket that does not exist cannot be."""
         self._check()
         if not self.source.has_bucket(bucket):
             raise StoreUnavailable(f"bucket {bucket} does not exist, so it cannot be watched")
+        fresh = bucket not in self.notified
         self.notified.add(bucket)
+        return fresh
 
     def remove_notifications(self, bucket: str) -> None:
         """Note that the bucket is not watched any more."""

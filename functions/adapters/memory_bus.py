@@ -19,7 +19,7 @@ from typing import Any
 from cloudevents.conversion import to_structured
 from cloudevents.http import CloudEvent, from_json
 
-from functions.adapters.parked import parked_headers, parked_queue
+from functions.adapters.parked import parked_headers, parked_queue, step_queue
 from functions.errors import BrokerUnavailable
 from functions.ports import Clock, Delivery, QueueState
 
@@ -36,6 +36,7 @@ BINDINGS: Mapping[str, Sequence[str]] = {
     "fn.delete-repository": (_TYPE + "deletion.requested",),
     "fn.resign-whitelist": (_TYPE + "renewal.requested",),
     "fn.collect-garbage": (_TYPE + "collection.requested",),
+    "fn.reconcile-bucket": (_TYPE + "reconciliation.requested",),
     "fn.legacy-replies": (_TYPE + "repository.created", _TYPE + "repository.refused"),
     "cvmfs": (),
     "cvmfs_reply": (),
@@ -174,6 +175,19 @@ class MemoryEventBus:
         with self.moved:
             self.check()
             self.send(Message(body, routing_key=queue))
+
+    def send_work(self, step: str, bodies: Sequence[bytes]) -> None:
+        """Append plain messages to the queue that feeds a step."""
+        with self.moved:
+            self.check()
+            for body in bodies:
+                self._append(step_queue(step), Message(body))
+
+    def work_waiting(self, step: str) -> int:
+        """Messages ready on the queue that feeds a step."""
+        with self.moved:
+            self.check()
+            return self._state(step_queue(step)).ready
 
     def declare_changes(self, fqrn: str) -> None:
         """Make the change queue of a repository."""

@@ -16,7 +16,7 @@ from cloudevents.http import CloudEvent
 from pika.spec import BasicProperties
 from pydantic import SecretStr
 
-from functions.adapters.parked import parked_headers, parked_queue
+from functions.adapters.parked import parked_headers, parked_queue, step_queue
 from functions.adapters.rabbitmq_consumer import RabbitConsumer
 from functions.adapters.rabbitmq_link import (
     ANSWER_TIMEOUT_S,
@@ -96,6 +96,15 @@ class RabbitEventBus:
         """Put plain bytes on a named queue."""
         self._publish([Outgoing("", queue, body, BasicProperties(delivery_mode=_PERSISTENT))])
 
+    def send_work(self, step: str, bodies: Sequence[bytes]) -> None:
+        """Put plain messages on the queue that feeds a step."""
+        queue = step_queue(step)
+        self._publish([Outgoing("", queue, body, BasicProperties(delivery_mode=_PERSISTENT)) for body in bodies])
+
+    def work_waiting(self, step: str) -> int:
+        """Messages ready on the queue that feeds a step."""
+        return self._known_state(step_queue(step)).ready
+
     def declare_changes(self, fqrn: str) -> None:
         """Make the change queue of a repository, on a channel of its own, since a refusal closes the channel."""
 
@@ -135,24 +144,11 @@ class RabbitEventBus:
         queue = _change_queue(fqrn)
         self._publish([Outgoing("", queue, body, BasicProperties(delivery_mode=_PERSISTENT)) for body in bodies])
         # Whoever takes a busy queue for one without a consumer only sends a wake-up too many.
-        return self._state(fqrn)
+        return self._state(queue)
 
     def changes_state(self, fqrn: str) -> QueueState:
         """The state of the change queue; BrokerUnavailable if it was never declared, or is too busy to be asked."""
-        for _ in range(STATE_ATTEMPTS):
-            began = time.monotonic()
-            state = self._state(fqrn)
-            if state != _NOTHING or time.monotonic() - began < BUSY_S:
-                return state
-        raise BrokerUnavailable(f"RabbitMQ does not know the state of {_change_queue(fqrn)}: the queue is too busy")
-
-    def _state(self, fqrn: str) -> QueueState:
-        """What RabbitMQ says of the change queue, which is nothing at all if the queue does not answer in time."""
-
-        def work(link: Link, _publisher: Publisher, states: QueueStates) -> QueueState:
-            return link.ask(lambda connection, future: states.ask(connection, _change_queue(fqrn), future))
-
-        return self._retried(work)
+        return self._known_state(_change_queue(fqrn))
 
     @contextmanager
     def consume_changes(self, fqrn: str) -> Iterator[RabbitConsumer]:
@@ -172,6 +168,22 @@ class RabbitEventBus:
         if connected is not None:
             connected[0].close()
 
+    def _known_state(self, queue: str) -> QueueState:
+        for _ in range(STATE_ATTEMPTS):
+            began = time.monotonic()
+            state = self._state(queue)
+            if state != _NOTHING or time.monotonic() - began < BUSY_S:
+                return state
+        raise BrokerUnavailable(f"RabbitMQ does not know the state of {queue}: the queue is too busy")
+
+    def _state(self, queue: str) -> QueueState:
+        """What RabbitMQ says of a queue, which is nothing at all if the queue does not answer in time."""
+
+        def work(link: Link, _publisher: Publisher, states: QueueStates) -> QueueState:
+            return link.ask(lambda connection, future: states.ask(connection, queue, future))
+
+        return self._retried(work)
+
     def _outgoing(self, event: CloudEvent) -> Outgoing:
         _, body = to_structured(event)
         properties = BasicProperties(delivery_mode=_PERSISTENT, content_type=STRUCTURED, message_id=event["id"][:255])
@@ -186,10 +198,10 @@ class RabbitEventBus:
         may also be back before the consumer is forgotten. Where the one that is counted is new, this waits in vain.
         """
         deadline = time.monotonic() + RETURN_TIMEOUT_S
-        state = self._state(fqrn)
+        state = self._state(_change_queue(fqrn))
         while state.consumers and time.monotonic() < deadline:
             time.sleep(0.005)
-            state = self._state(fqrn)
+            state = self._state(_change_queue(fqrn))
 
     def _publish(self, messages: Sequence[Outgoing]) -> None:
         def work(link: Link, publisher: Publisher, _states: QueueStates) -> None:

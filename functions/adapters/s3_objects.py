@@ -224,9 +224,9 @@ class S3ObjectSource:
             return None if first is None else S3ObjectReader(way, bucket, first)
         raise StoreUnavailable(f"reading {bucket}/{key} failed")
 
-    def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
-        """All objects whose key starts with `prefix`, in key order."""
-        lines = self._plain.requests.listing(bucket, prefix)
+    def list(self, bucket: str, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        """The objects whose key starts with `prefix` and is above `after`, in key order."""
+        lines = self._plain.requests.listing(bucket, prefix, after=after)
         for line in lines or ():
             yield ObjectInfo(key=line.key, size=line.size, etag=line.etag, modified=line.modified)
 

@@ -25,7 +25,7 @@ from functions.adapters.s3_connection import (
     S3Connection,
     unavailable,
 )
-from functions.errors import StoreUnavailable
+from functions.errors import StoreForbids, StoreUnavailable
 
 _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _UNRESERVED = "-_.~"
@@ -123,9 +123,12 @@ class SignedRequests:
             raise StoreUnavailable(f"{method} {path} was answered {response.status}")
         return response
 
-    def listing(self, bucket: str, prefix: str) -> Iterator[ListedObject] | None:
-        """The objects whose key starts with `prefix`, in key order, a page at a time; None if there is no bucket."""
-        first = self._page(bucket, prefix, token=None)
+    def listing(self, bucket: str, prefix: str, *, after: str = "") -> Iterator[ListedObject] | None:
+        """The objects whose key starts with `prefix` and is above `after`, in key order, a page at a time.
+
+        None if there is no bucket. Raises StoreForbids, also on the way.
+        """
+        first = self._page(bucket, prefix, {"start-after": after} if after else {})
         return None if first is None else self._pages(bucket, prefix, first)
 
     def _pages(self, bucket: str, prefix: str, page: ET.Element | None) -> Iterator[ListedObject]:
@@ -138,15 +141,15 @@ class SignedRequests:
                     modified=datetime.fromisoformat(_text(line, "LastModified")).replace(microsecond=0),
                 )
             token = page.findtext("NextContinuationToken")
-            page = self._page(bucket, prefix, token=token) if token else None
+            page = self._page(bucket, prefix, {"continuation-token": token}) if token else None
 
-    def _page(self, bucket: str, prefix: str, *, token: str | None) -> ET.Element | None:
-        query = {"list-type": "2", "encoding-type": "url", "prefix": prefix}
-        if token is not None:
-            query["continuation-token"] = token
+    def _page(self, bucket: str, prefix: str, position: Mapping[str, str]) -> ET.Element | None:
+        query = {"list-type": "2", "encoding-type": "url", "prefix": prefix, **position}
         response = self.send("GET", f"/{bucket}", query)
         if response.status == 404:
             return None
+        if response.status in {401, 403}:
+            raise StoreForbids(f"listing {bucket}/{prefix} was answered {response.status}")
         if response.status != 200:
             raise StoreUnavailable(f"listing {bucket}/{prefix} was answered {response.status}")
         try:

@@ -35,8 +35,8 @@ class BucketAdminContract:
     def test_a_bucket_is_watched_once_however_often_it_is_asked_for(self, admin, world):
         world.make_bucket()
         assert world.watched(world.bucket) == 0
-        admin.ensure_notifications(world.bucket)
-        admin.ensure_notifications(world.bucket)
+        assert admin.ensure_notifications(world.bucket) is True
+        assert admin.ensure_notifications(world.bucket) is False
         assert world.watched(world.bucket) == 1
 
     def test_a_bucket_that_is_not_watched_any_more_can_be_watched_again(self, admin, world):

@@ -98,10 +98,19 @@ class EventBusContract:
         bus.reply("cvmfs_reply", b"AAIeinstein,sub,einstein.infn.it,Y,-")
         assert [message.body for message in broker.drain("cvmfs_reply")] == [b"AAIeinstein,sub,einstein.infn.it,Y,-"]
 
+    def test_work_arrives_on_the_queue_of_its_step_in_order(self, bus, broker):
+        assert bus.work_waiting("store-keys") == 0
+        bus.send_work("store-keys", [])
+        bus.send_work("store-keys", [b"one", b"two", b"three"])
+        assert bus.work_waiting("store-keys") == 3
+        assert [message.body for message in broker.drain("fn.store-keys")] == [b"one", b"two", b"three"]
+
     def test_a_message_for_a_queue_that_does_not_exist_is_an_error_and_the_bus_goes_on(self, bus, broker):
         for attempt in (
             lambda: bus.park("no-such-step", b"1", reason="x", headers={}),
             lambda: bus.reply("no-such-queue", b"1"),
+            lambda: bus.send_work("no-such-step", [b"1"]),
+            lambda: bus.work_waiting("no-such-step"),
             lambda: bus.send_changes("nobody.infn.it", [b"1"]),
             lambda: bus.changes_state("nobody.infn.it"),
             lambda: bus.consume_changes("nobody.infn.it").__enter__(),

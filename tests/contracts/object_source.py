@@ -122,6 +122,13 @@ class ObjectSourceContract:
         assert below == sorted(key for key in NASTY_KEYS if key.startswith("cvmfs/"))
         assert [info.key for info in source.list(users.bucket, "cvmfs/caf")] == ["cvmfs/cafe\u0301", "cvmfs/caf\u00e9"]
 
+    @pytest.mark.parametrize("after", ["", "cvmfs/", "cvmfs/a/b.txt", "cvmfs/b", "cvmfs/sp ace+", "cvmfs/zzz", "d"])
+    def test_a_listing_goes_on_after_any_key(self, source, users, after):
+        for key in NASTY_KEYS:
+            users.put(key, b"1")
+        listed = [info.key for info in source.list(users.bucket, "cvmfs/", after=after)]
+        assert listed == sorted(key for key in NASTY_KEYS if key.startswith("cvmfs/") and key > after)
+
     def test_a_line_of_a_listing_is_what_head_tells_without_metadata(self, source, users):
         users.put("cvmfs/x", b"1")
         assert list(source.list(users.bucket, "cvmfs/")) == [source.head(users.bucket, "cvmfs/x")]
