@@ -52,7 +52,7 @@ from events.requests import (
     TagRequested,
     Wish,
 )
-from events.rgw_notification import Record, parse_notification
+from events.rgw_notification import Record, notification_about, parse_notification
 from events.types import TYPE_PREFIX
 from events.uploads import UploadRefused
 
@@ -104,6 +104,7 @@ __all__ = [
     "Withheld",
     "bucket_of",
     "event_class",
+    "notification_about",
     "parse_notification",
     "read_event",
     "reply_to_created",

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, AliasPath, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
@@ -96,6 +97,29 @@ def parse_notification(body: object) -> list[Record | EventError]:
     if not isinstance(records, list):
         raise EventError(["Records: is missing or not a list; this is not a bucket notification"])
     return [_record(index, record) for index, record in enumerate(records)]
+
+
+def notification_about(bucket: str, looks: Iterable[tuple[str, str, int]], now: datetime) -> bytes:
+    """A notification that asks for another look at some objects, each (key, etag, size); an empty etag is a removal.
+
+    RadosGW has not sent it: its event names end in ``:Reconcile``, its time is `now` (aware).
+    """
+    moment = now.astimezone(UTC)
+    sequencer = struct.pack("<II", int(moment.timestamp()), moment.microsecond * 1000).hex().upper()
+    records = [
+        {
+            "eventVersion": "2.2",
+            "eventSource": "cvmfs-cloud",
+            "eventName": "ObjectCreated:Reconcile" if etag else "ObjectRemoved:Reconcile",
+            "eventTime": moment.isoformat().replace("+00:00", "Z"),
+            "s3": {
+                "bucket": {"name": bucket},
+                "object": {"key": key, "size": size, "eTag": etag, "sequencer": sequencer, "metadata": []},
+            },
+        }
+        for key, etag, size in looks
+    ]
+    return json.dumps({"Records": records}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _decoded(body: object) -> object:

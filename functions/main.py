@@ -26,6 +26,7 @@ from functions.handlers import edit_repository as _edit_repository
 from functions.handlers import handle_bucket_notification as _handle_bucket_notification
 from functions.handlers import publish_transaction as _publish_transaction
 from functions.handlers import resign_whitelist as _resign_whitelist
+from functions.handlers import reconcile_bucket as _reconcile_bucket
 from functions.handlers import store_keys as _store_keys
 from functions.handlers.cloud import Cloud
 from functions.publishing.parked_messages import binary_headers
@@ -115,6 +116,7 @@ _EDIT_REPOSITORY = Step(_edit_repository.STEP, _edit_repository.edit_repository)
 _DELETE_REPOSITORY = Step(_delete_repository.STEP, _delete_repository.delete_repository)
 _RESIGN_WHITELIST = Step(_resign_whitelist.STEP, _resign_whitelist.resign_whitelist)
 _COLLECT_GARBAGE = Step(_collect_garbage.STEP, _collect_garbage.collect_garbage)
+_RECONCILE_BUCKET = Step(_reconcile_bucket.STEP, _reconcile_bucket.reconcile_bucket)
 
 
 @functions_framework.http
@@ -163,3 +165,8 @@ def resign_whitelist(request: Request) -> Response:
 def collect_garbage(request: Request) -> Response:
     """A timer, collection.requested -> garbage.collected."""
     return _view(_COLLECT_GARBAGE, request)
+
+
+def reconcile_bucket(request: Request) -> Response:
+    """reconciliation.requested, or a timer -> notifications for what differs, bucket.reconciled."""
+    return _view(_RECONCILE_BUCKET, request)

@@ -130,11 +130,14 @@ class BucketAdmin(Protocol):
     def exists(self, bucket: str) -> bool:
         """Whether the bucket exists."""
 
+    def identity(self, bucket: str) -> str | None:
+        """What tells the bucket from another one that has or had its name; None if it is not there or nobody says."""
+
     def ensure_bucket(self, bucket: str, owner: str) -> None:
         """Make the bucket and link it to `owner` where the store can; existing is fine."""
 
     def ensure_notifications(self, bucket: str) -> bool:
-        """Send creations and removals below ``cvmfs/`` to the bucket's topic shard; whether they were not sent before.
+        """Send creations and removals below ``cvmfs/`` to the bucket's topic shard; whether that was not so before.
 
         Repeating is fine.
         """

@@ -118,6 +118,7 @@ _FIELDS: dict[type[Event], dict[str, st.SearchStrategy]] = {
         "prefix": nasty_texts,
         "start_after": nasty_texts,
         "allow_empty": st.booleans(),
+        "again": st.booleans(),
     },
     BucketReconciled: {
         "repository": fqrns,

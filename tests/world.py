@@ -32,6 +32,7 @@ from functions.handlers import (
     edit_repository,
     handle_bucket_notification,
     publish_transaction,
+    reconcile_bucket,
     resign_whitelist,
     store_keys,
 )
@@ -54,6 +55,7 @@ STEPS = {
         Step(delete_repository.STEP, delete_repository.delete_repository),
         Step(resign_whitelist.STEP, resign_whitelist.resign_whitelist),
         Step(collect_garbage.STEP, collect_garbage.collect_garbage),
+        Step(reconcile_bucket.STEP, reconcile_bucket.reconcile_bucket),
     )
 }
 

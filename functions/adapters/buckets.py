@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable
 from typing import Any
 
 from functions.adapters.s3_connection import S3Connection, unavailable
 from functions.adapters.s3_requests import signed_requests
-from functions.errors import StoreUnavailable
+from functions.errors import StoreForbids, StoreUnavailable
 
 NOTIFICATION_ID = "cvmfs-cloud"
 WATCHED_PREFIX = "cvmfs/"
@@ -38,9 +39,21 @@ class S3BucketAdmin:
     def exists(self, bucket: str) -> bool:
         """Whether the bucket exists."""
         status = self._requests.send("HEAD", f"/{bucket}").status
+        if status in {401, 403}:
+            raise StoreForbids(f"looking for bucket {bucket} was answered {status}")
         if status not in {200, 404}:
             raise StoreUnavailable(f"looking for bucket {bucket} was answered {status}")
         return status == 200
+
+    def identity(self, bucket: str) -> str | None:
+        """RadosGW's id of the bucket's instance; None without leave to use the admin API, or another store."""
+        answer = self._requests.send("GET", "/admin/bucket", {"bucket": bucket, "format": "json"})
+        if answer.status != 200:
+            return None
+        try:
+            return str(json.loads(answer.data)["id"])
+        except (ValueError, KeyError, TypeError):
+            return None
 
     def ensure_bucket(self, bucket: str, owner: str) -> None:
         """Make the bucket and link it to `owner`; a bucket that belongs to somebody else stays theirs.
@@ -56,10 +69,7 @@ class S3BucketAdmin:
             self._requests.send("PUT", "/admin/bucket", {"bucket": bucket, "uid": owner})
 
     def ensure_notifications(self, bucket: str) -> bool:
-        """Send creations and removals below ``cvmfs/`` to the bucket's topic, beside other notifications it has.
-
-        True if none of ours were there: the bucket is new, was made again, or somebody took them away.
-        """
+        """Send creations and removals below ``cvmfs/`` to the bucket's topic, beside other notifications it has."""
         topic = topic_of(bucket, prefix=self._topic_prefix, shards=self._topic_shards)
         wanted = {
             "Id": NOTIFICATION_ID,
@@ -79,7 +89,7 @@ class S3BucketAdmin:
             Bucket=bucket,
             NotificationConfiguration={"TopicConfigurations": [wanted]},
         )
-        return not any(entry.get("Id") == NOTIFICATION_ID for entry in present.get("TopicConfigurations", ()))
+        return True
 
     def remove_notifications(self, bucket: str) -> None:
         """Take the service's own configuration off the bucket; RadosGW's extension names the one to go."""

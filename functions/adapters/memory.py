@@ -157,6 +157,8 @@ class MemoryObjectSource:
         self.forbidden: set[str] = set()
         self._clock = clock
         self._buckets: dict[str, dict[str, tuple[ObjectInfo, bytes]]] = {}
+        self._identities: dict[str, str] = {}
+        self._made = itertools.count(1)
 
     def head(self, bucket: str, key: str) -> ObjectInfo | None:
         """The object as it is now, metadata included."""
@@ -186,7 +188,13 @@ class MemoryObjectSource:
 
     def make_bucket(self, bucket: str) -> None:
         """Make the bucket; existing is fine."""
-        self._buckets.setdefault(bucket, {})
+        if bucket not in self._buckets:
+            self._buckets[bucket] = {}
+            self._identities[bucket] = f"bucket {next(self._made)}"
+
+    def identity(self, bucket: str) -> str | None:
+        """What tells the bucket from others of its name."""
+        return self._identities.get(bucket) if bucket in self._buckets else None
 
     def remove_bucket(self, bucket: str) -> None:
         """Remove the bucket with all it holds; absent is fine."""
@@ -230,11 +238,17 @@ class MemoryBucketAdmin:
     owners: dict[str, str] = field(default_factory=dict)
     notified: set[str] = field(default_factory=set)
     available: bool = True
+    _watched: dict[str, str] = field(default_factory=dict)
 
     def exists(self, bucket: str) -> bool:
         """Whether the bucket exists."""
         self._check()
         return self.source.has_bucket(bucket)
+
+    def identity(self, bucket: str) -> str | None:
+        """What tells the bucket from others of its name."""
+        self._check()
+        return self.source.identity(bucket)
 
     def ensure_bucket(self, bucket: str, owner: str) -> None:
         """Make the bucket for `owner`; a bucket that exists keeps its owner."""
@@ -248,7 +262,9 @@ class MemoryBucketAdmin:
         self._check()
         if not self.source.has_bucket(bucket):
             raise StoreUnavailable(f"bucket {bucket} does not exist, so it cannot be watched")
-        fresh = bucket not in self.notified
+        identity = str(self.source.identity(bucket))
+        fresh = self._watched.get(bucket) != identity
+        self._watched[bucket] = identity
         self.notified.add(bucket)
         return fresh
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -167,6 +167,13 @@ class CatalogDatabase:
         """All rows of a query over the tables as they are."""
         try:
             return self._db.execute(sql, values).fetchall()
+        except DATABASE_ERRORS as err:
+            raise self._damaged(err) from err
+
+    def stream(self, sql: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, one at a time; the catalog must not be edited meanwhile."""
+        try:
+            yield from self._db.execute(sql, values)
         except DATABASE_ERRORS as err:
             raise self._damaged(err) from err
 

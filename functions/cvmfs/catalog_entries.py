@@ -35,6 +35,37 @@ class NestedReference:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class BriefRow:
+    """The few columns that tell what an entry is and where it came from; a row that is damaged is shown as it is."""
+
+    name: str
+    mode: int
+    size: int
+    mtime: int
+    xattr: bytes | None
+    md5path_1: int
+    md5path_2: int
+    parent_1: int
+    parent_2: int
+
+    @property
+    def path_hash(self) -> tuple[int, int]:
+        """The two halves of the MD5 of its path."""
+        return self.md5path_1, self.md5path_2
+
+    @property
+    def parent_hash(self) -> tuple[int, int]:
+        """The two halves of the MD5 of its directory's path."""
+        return self.parent_1, self.parent_2
+
+
+SELECT_BRIEF = "SELECT name, mode, size, mtime, xattr, md5path_1, md5path_2, parent_1, parent_2 FROM catalog "
+
+DEEPEST = 4096
+"""Directories above one another: more would not fit into a path (Linux PATH_MAX)."""
+
+
 class CatalogEntries(CatalogDatabase):
     """The entries and references of one catalog, for reading."""
 
@@ -140,6 +171,32 @@ class CatalogEntries(CatalogDatabase):
     def rows_in(self, path: str) -> list[tuple[Any, ...]]:
         """The rows of the directory at `path` as SELECT_ENTRY yields them, damaged ones too, in byte order."""
         return self.query(SELECT_ENTRY + "WHERE parent_1 = ? AND parent_2 = ? ORDER BY name", path_hash(path))
+
+    def brief_rows_in(self, path: str) -> Iterator[BriefRow]:
+        """What is in the directory at `path`, in byte order of names, read as it is asked for: for huge directories."""
+        return self._brief_rows("WHERE parent_1 = ? AND parent_2 = ? ORDER BY name", path_hash(path))
+
+    def brief_rows_with(self, xattr: str) -> Iterator[tuple[str, BriefRow]]:
+        """Paths and rows of entries whose packed attributes contain this text, in no order."""
+        for row in self._brief_rows("WHERE xattr IS NOT NULL AND instr(xattr, ?) > 0", (encode_text(xattr),)):
+            yield self._path_of(row), row
+
+    def _brief_rows(self, where: str, values: Sequence[object]) -> Iterator[BriefRow]:
+        for row in self.stream(SELECT_BRIEF + where, values):
+            yield BriefRow(*row)
+
+    def _path_of(self, row: BriefRow) -> str:
+        """The path of a row of this catalog, from the names of its parents."""
+        names = []
+        top = path_hash(self._path)
+        here: BriefRow | None = row
+        while here is not None and here.path_hash != top:
+            names.append(here.name)
+            above = self.query(SELECT_BRIEF + "WHERE md5path_1 = ? AND md5path_2 = ?", here.parent_hash)
+            here = BriefRow(*above[0]) if above and len(names) < DEEPEST else None
+        if here is None:
+            raise CatalogError(f"catalog {self._path or '/'}: {row.name!r} is below no directory of it")
+        return "".join([self._path, *(f"/{name}" for name in reversed(names))])
 
     def entry_of(self, row: Sequence[Any]) -> Entry:
         """The entry of a row of SELECT_ENTRY, with its chunks; raises CatalogError if it has values of no entry."""

@@ -11,5 +11,6 @@ file                               event in                          event out
 ``delete_repository``              ``deletion.requested``            ``repository.deleted``
 ``resign_whitelist``               a timer, ``renewal.requested``    ``whitelist.resigned``
 ``collect_garbage``                ``collection.requested``          ``garbage.collected``
+``reconcile_bucket``               ``reconciliation.requested``      notifications, ``bucket.reconciled``
 =================================  ================================  ======================================
 """

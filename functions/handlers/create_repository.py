@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from cloudevents.http import CloudEvent
 
-from events import RepositoryCreated, RepositoryKeysStored, bucket_of
+from events import Event, ReconciliationRequested, RepositoryCreated, RepositoryKeysStored, bucket_of
 from events.event import time_of, traceparent_of
 from functions.cvmfs.certificate import Certificate
+from functions.handlers.attaching import attach
 from functions.handlers.cloud import Cloud, event_source
 from functions.publishing import creation
 from functions.publishing.deletion import first_free
@@ -45,7 +46,7 @@ def create_repository(event: CloudEvent, cloud: Cloud) -> None:
     keys = cloud.keys.ensure_keys(stored.repository, subject=record.subject, group=record.group, now=now)
     cloud.bus.declare_changes(stored.repository)
     # Before the first revision: whoever sees that one may upload at once, and what comes too early waits in the queue.
-    _connect_bucket(cloud, record)
+    was_there = _connect_bucket(cloud, record)
     manifest = creation.create_repository(
         cloud.repository_store(stored.repository),
         cloud.keys.signer(stored.repository),
@@ -71,13 +72,20 @@ def create_repository(event: CloudEvent, cloud: Cloud) -> None:
         public_key=keys.public_key,
         reply_queue=stored.reply_queue,
     )
-    cloud.bus.publish([created.to_cloudevent(source=event_source(STEP), time=now, traceparent=traceparent_of(event))])
+    facts: list[Event] = [created]
+    if was_there:
+        # No notification tells of what was uploaded before it was attached.
+        facts.append(ReconciliationRequested(repository=stored.repository, cause="repository created"))
+    trace = traceparent_of(event)
+    cloud.bus.publish([fact.to_cloudevent(source=event_source(STEP), time=now, traceparent=trace) for fact in facts])
     # Last, since only monitoring reads it: a file that somebody broke keeps no repository from being announced.
     enlist(cloud.server, stored.repository)
 
 
-def _connect_bucket(cloud: Cloud, record: RepositoryRecord) -> None:
+def _connect_bucket(cloud: Cloud, record: RepositoryRecord) -> bool:
+    """Whether the bucket was there before; one that is made later is found by a timer."""
+    was_there = cloud.buckets.exists(record.bucket)
     if cloud.settings.create_buckets:
         cloud.buckets.ensure_bucket(record.bucket, record.subject)
-    if cloud.buckets.exists(record.bucket):
-        cloud.buckets.ensure_notifications(record.bucket)
+    attach(record, cloud)
+    return was_there

@@ -44,6 +44,10 @@ class _State(BaseModel):
             ) from err
 
 
+StateFile = _State
+"""What every file of the state bucket can do: become bytes, and be read back."""
+
+
 class Standing(StrEnum):
     """What a repository may do: follow its bucket, rest, or go."""
 
@@ -290,6 +294,12 @@ def drop_notes(state: BlobStore, repository: str) -> None:
     for info in list(state.list(f"problems/{repository}/")):
         state.delete(info.path)
     state.delete(kept_settings_path(repository))
+
+
+def problem_of(state: BlobStore, repository: str, key: str) -> Problem | None:
+    """The open problem of one key."""
+    blob = state.get(problem_path(repository, key))
+    return None if blob is None else Problem.from_bytes(blob.body)
 
 
 def clear_problems(state: BlobStore, repository: str, keys: frozenset[str]) -> int:

@@ -8,8 +8,8 @@ from functions.errors import StoreUnavailable
 class BucketAdminContract:
     """Subclasses give `admin`, `broken_admin`, and `world`.
 
-    `world` has bucket, a name nobody has used; owner, a user of the store; make_bucket(), by that owner;
-    owner_of(bucket); and watched(bucket), the number of notifications of ours on it.
+    `world` has bucket, a name nobody has used; owner, a user of the store; make_bucket() and remove_bucket(), by that
+    owner; owner_of(bucket); and watched(bucket), the number of notifications of ours on it.
     """
 
     def test_a_bucket_exists_once_its_owner_has_made_it(self, admin, world):
@@ -54,6 +54,17 @@ class BucketAdminContract:
         admin.remove_notifications(world.bucket)
         assert admin.exists(world.bucket)
 
+    def test_a_bucket_that_is_made_anew_is_another_one(self, admin, world):
+        assert admin.identity(world.bucket) is None
+        world.make_bucket()
+        first = admin.identity(world.bucket)
+        assert first
+        assert admin.identity(world.bucket) == first
+        world.remove_bucket()
+        assert admin.identity(world.bucket) is None
+        world.make_bucket()
+        assert admin.identity(world.bucket) not in {first, None}
+
     def test_a_bucket_that_does_not_exist_cannot_be_watched(self, admin, world):
         with pytest.raises(StoreUnavailable):
             admin.ensure_notifications(world.bucket)
@@ -61,6 +72,7 @@ class BucketAdminContract:
     def test_a_store_that_does_not_answer_says_so(self, broken_admin):
         for attempt in (
             lambda: broken_admin.exists("bucket"),
+            lambda: broken_admin.identity("bucket"),
             lambda: broken_admin.ensure_bucket("bucket", "owner"),
             lambda: broken_admin.ensure_notifications("bucket"),
             lambda: broken_admin.remove_notifications("bucket"),

@@ -65,6 +65,9 @@ class World:
     def make_bucket(self):
         self.user.create_bucket(Bucket=self.bucket)
 
+    def remove_bucket(self):
+        self.user.delete_bucket(Bucket=self.bucket)
+
     def owner_of(self, bucket):
         return self._service.get_bucket_acl(Bucket=bucket)["Owner"]["ID"]
 

@@ -60,6 +60,9 @@ class MemoryWorld:
     def make_bucket(self):
         self._admin.ensure_bucket(self.bucket, self.owner)
 
+    def remove_bucket(self):
+        self._admin.source.remove_bucket(self.bucket)
+
     def owner_of(self, bucket):
         return self._admin.owners[bucket]
 

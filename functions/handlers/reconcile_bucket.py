@@ -1,0 +1,207 @@
+"""reconciliation.requested, or a timer -> the bucket held against the catalogs -> what differs is looked at again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from cloudevents.http import CloudEvent
+
+from events import BucketReconciled, Event, ReconciliationRequested, RepositoryChanged
+from events.event import traceparent_of
+from functions.errors import RepositoryNotReady, StoreForbids, UploadRefused
+from functions.handlers import handle_bucket_notification, reconciliation_timers
+from functions.handlers.attaching import Bucket, attach, follow
+from functions.handlers.cloud import Cloud, event_source
+from functions.handlers.problems import tell
+from functions.handlers.timers import is_timer
+from functions.publishing.comparison import Difference
+from functions.publishing.keys import AREA
+from functions.publishing.looks import leftover_removals, notifications
+from functions.publishing.reconciliations import Counts, Progress, Reconciliation, last_reconciliation
+from functions.publishing.reconciling import BucketNotBelieved, Reconciling, Scope, open_view, targets_of
+from functions.publishing.records import (
+    RepositoryRecord,
+    Standing,
+    load_record,
+    open_problems,
+    problem_of,
+    problem_path,
+)
+
+STEP = "reconcile-bucket"
+
+BATCH = 500
+"""Differences that are sent and confirmed together."""
+
+CHECK_EVERY = 1000
+"""Keys between two looks at the time."""
+
+
+def reconcile_bucket(event: CloudEvent, cloud: Cloud) -> None:
+    """Send every key for which bucket and repository differ to be looked at again; reads no object."""
+    if is_timer(event):
+        reconciliation_timers.ask(event, cloud, STEP)
+        return
+    request = ReconciliationRequested.from_cloudevent(event)
+    record = load_record(cloud.state, request.repository)
+    if record.standing is Standing.ACTIVE and not reconciliation_timers.is_stale(request, event, cloud):
+        _Part(request, record, event, cloud).work()
+
+
+class _Part:
+    """One part of a reconciliation: from where the last one ended, for as long as a part may take."""
+
+    def __init__(
+        self, request: ReconciliationRequested, record: RepositoryRecord, event: CloudEvent, cloud: Cloud
+    ) -> None:
+        self._request = request
+        self._record = record
+        self._fqrn = record.repository
+        self._cloud = cloud
+        self._trace = traceparent_of(event)
+        self._leave_at = time.monotonic() + cloud.settings.reconcile_leg_s
+        self._before = self._begun()
+
+    def work(self) -> None:
+        """Attach the bucket, compare, send, and tell; a bucket that cannot be believed changes nothing."""
+        try:
+            bucket = attach(self._record, self._cloud)
+            if reconciliation_timers.is_untimely(self._request, self._cloud):
+                return
+            self._reconcile(bucket)
+        except RepositoryNotReady:
+            return  # whoever makes the first revision asks again
+        except BucketNotBelieved as refused:
+            self._refuse(refused.as_problem())
+        except StoreForbids as err:
+            hint = "Give the service access to the bucket again; it is tried again by itself."
+            self._refuse(UploadRefused(f"the bucket cannot be read: {err}", code="bucket-unreadable", hint=hint))
+
+    def _begun(self) -> Reconciliation:
+        """What the parts before this one have left."""
+        request = self._request
+        last = last_reconciliation(self._cloud.state, self._fqrn) if request.start_after else None
+        if last is not None and (last.cause, last.position) == (request.cause, request.start_after):
+            return last
+        return Reconciliation(
+            repository=self._fqrn,
+            cause=request.cause,
+            prefix=request.prefix,
+            position=request.start_after,
+            whole=not request.prefix and not request.start_after,
+            started_at=self._cloud.clock(),
+        )
+
+    def _reconcile(self, bucket: Bucket) -> None:
+        cloud = self._cloud
+        reconciling = Reconciling(
+            record=self._record,
+            source=cloud.source,
+            state=cloud.state,
+            view=open_view(self._fqrn, cloud.repository_store(self._fqrn), cloud.cache),
+            target_of=targets_of(self._record),
+            now=cloud.clock(),
+            keep_gone=bucket.made_anew and not self._request.allow_empty,
+        )
+        if not self._request.allow_empty:
+            reconciling.check_bucket(exists=bucket.exists, empty_limit=cloud.settings.empty_bucket_limit)
+        cloud.bus.declare_changes(self._fqrn)
+        self._keep(self._before)
+        position = self._compare(reconciling)
+        so_far = self._before.counts + Counts(**asdict(reconciling.tally))
+        here = self._before.model_copy(update={"counts": so_far, "position": position})
+        if position:
+            self._keep(here)
+            self._publish(self._request.model_copy(update={"start_after": position}))
+        else:
+            self._finish(here, bucket, reconciling.told_of)
+
+    def _compare(self, reconciling: Reconciling) -> str:
+        """Send the differences; returns the last key that was looked at if the time is up, else an empty one."""
+        scope = Scope(self._request.prefix, self._request.start_after, self._request.again)
+        waiting: list[Difference] = []
+        for number, verdict in enumerate(reconciling.verdicts(scope), start=1):
+            if verdict.difference is not None:
+                waiting.append(verdict.difference)
+            if len(waiting) >= BATCH or number % CHECK_EVERY == 0:
+                self._send(waiting)
+                waiting = []
+                if time.monotonic() >= self._leave_at:
+                    return verdict.key
+        self._send(waiting)
+        return ""
+
+    def _send(self, differences: Sequence[Difference]) -> None:
+        """Ask for another look at these keys, by as many instances as there may be, as if they were uploaded now."""
+        bucket, cloud = self._record.bucket, self._cloud
+        cloud.bus.send_work(handle_bucket_notification.STEP, notifications(bucket, differences, cloud.clock()))
+        left_over = [difference for difference in differences if difference.leftovers]
+        found = list(cloud.executor.map(lambda difference: cloud.source.head(bucket, difference.key), left_over))
+        records = leftover_removals(bucket, left_over, found)
+        if records:
+            cloud.bus.send_changes(self._fqrn, [record.to_bytes() for record in records])
+            self._publish(RepositoryChanged(repository=self._fqrn, cause=f"reconciliation of {records[-1].key}"))
+
+    def _finish(self, done: Reconciliation, bucket: Bucket, told_of: set[str]) -> None:
+        counts = done.counts
+        if counts.kept:
+            self._tell(_made_anew(self._record, counts.kept))
+        elif done.whole:
+            if bucket.made_anew:
+                follow(self._record, bucket.identity, self._cloud)
+            self._cloud.state.delete(problem_path(self._fqrn, AREA))
+        if not done.prefix:
+            self._clear_solved(told_of)
+        ended = done.model_copy(update={"progress": Progress.DONE, "finished_at": self._cloud.clock()})
+        self._keep(ended)
+        if counts.differences or counts.refused or not reconciliation_timers.caused(self._request):
+            fact = BucketReconciled(
+                repository=self._fqrn,
+                cause=done.cause,
+                prefix=done.prefix,
+                objects=counts.objects,
+                entries=counts.entries,
+                differences=counts.differences,
+                refused=counts.refused,
+                seconds=max(0.0, (self._cloud.clock() - done.started_at).total_seconds()),
+            )
+            self._publish(fact)
+
+    def _clear_solved(self, told_of: set[str]) -> None:
+        """Remove problems of objects that are gone: a lost event may have taken the object away unseen."""
+        problems = open_problems(self._cloud.state, self._fqrn)
+        unmet = [problem for problem in problems if problem.path not in told_of and problem.key != AREA]
+        bucket, source = self._record.bucket, self._cloud.source
+        heads = self._cloud.executor.map(lambda problem: source.head(bucket, problem.key), unmet)
+        for problem, info in zip(unmet, heads, strict=True):
+            if info is None:
+                self._cloud.state.delete(problem.path)
+
+    def _refuse(self, refused: UploadRefused) -> None:
+        self._tell(refused)
+        update = {"progress": Progress.REFUSED, "reason": str(refused), "finished_at": self._cloud.clock()}
+        self._keep(self._before.model_copy(update=update))
+
+    def _tell(self, refused: UploadRefused) -> None:
+        """Show a problem of the whole bucket; one that is shown already is left as it is."""
+        known = problem_of(self._cloud.state, self._fqrn, AREA)
+        if known is None or (known.code, known.reason) != (refused.reason_code, str(refused)):
+            bucket = self._record.bucket
+            tell(refused, step=STEP, repository=self._fqrn, bucket=bucket, key=AREA, etag="", cloud=self._cloud)
+
+    def _keep(self, here: Reconciliation) -> None:
+        self._cloud.state.put(here.path, here.to_bytes())
+
+    def _publish(self, event: Event) -> None:
+        now = self._cloud.clock()
+        self._cloud.bus.publish([event.to_cloudevent(source=event_source(STEP), time=now, traceparent=self._trace)])
+
+
+def _made_anew(record: RepositoryRecord, kept: int) -> UploadRefused:
+    return UploadRefused(
+        f"bucket {record.bucket} was made anew, and {kept} files and directories came from the one before: they stay",
+        code="bucket-made-anew",
+        hint="Upload again what should be there. To remove the rest: `cvmfs-cloud sync --allow-empty`.",
+    )

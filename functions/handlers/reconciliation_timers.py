@@ -1,0 +1,84 @@
+"""Reconciliations that no person asks for: of all repositories now and then, and of one whose bucket has appeared."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+
+from cloudevents.http import CloudEvent
+
+from events import ReconciliationRequested
+from events.event import traceparent_of
+from functions.handlers import handle_bucket_notification
+from functions.handlers.cloud import Cloud, event_source
+from functions.handlers.timers import ask_for_each
+from functions.publishing.reconciliations import stop_waiting, waiting_repositories
+from functions.publishing.records import load_record, record_path
+
+CAUSE = "timer"
+"""How the causes of such requests begin."""
+
+FOR_WAITING = {"repositories": "waiting"}
+"""The data of the timer that looks for late buckets only."""
+
+PILE = 1000
+"""Notifications waiting to be handled from which on a timer adds nothing: it would send again what waits already."""
+
+STALE_AFTER = timedelta(minutes=50)
+"""Age of a timer's request that could not be granted: the next one is about to come."""
+
+
+def ask(event: CloudEvent, cloud: Cloud, step: str) -> None:
+    """Ask for what a timer stands for."""
+    if _data_of(event) == FOR_WAITING:
+        for fqrn in waiting_repositories(cloud.state):
+            _look_for_bucket(fqrn, event, cloud, step)
+    elif not _piled_up(cloud):
+        cause = f"{CAUSE} {_minute(cloud)}"
+        ask_for_each(event, cloud, step, lambda fqrn: ReconciliationRequested(repository=fqrn, cause=cause))
+
+
+def caused(request: ReconciliationRequested) -> bool:
+    """Whether a timer made the request."""
+    return request.cause.startswith(CAUSE)
+
+
+def is_stale(request: ReconciliationRequested, event: CloudEvent, cloud: Cloud) -> bool:
+    """Whether a timer's request has waited so long that another one follows."""
+    time = event.get("time")
+    return caused(request) and bool(time) and cloud.clock() - datetime.fromisoformat(str(time)) > STALE_AFTER
+
+
+def is_untimely(request: ReconciliationRequested, cloud: Cloud) -> bool:
+    """Whether a timer made the request, and what it would find is on its way already."""
+    if not caused(request) or request.start_after:
+        return False
+    if _piled_up(cloud):
+        return True
+    cloud.bus.declare_changes(request.repository)
+    return cloud.bus.changes_state(request.repository).ready > 0
+
+
+def _piled_up(cloud: Cloud) -> bool:
+    return cloud.bus.work_waiting(handle_bucket_notification.STEP) >= PILE
+
+
+def _minute(cloud: Cloud) -> str:
+    return f"{cloud.clock():%Y-%m-%dT%H:%M}"
+
+
+def _data_of(event: CloudEvent) -> object:
+    data = event.get_data()
+    try:
+        return json.loads(data) if isinstance(data, bytes | str) else data
+    except ValueError:
+        return None
+
+
+def _look_for_bucket(fqrn: str, event: CloudEvent, cloud: Cloud, step: str) -> None:
+    if not cloud.state.has(record_path(fqrn)):
+        stop_waiting(cloud.state, fqrn)
+    elif cloud.buckets.exists(load_record(cloud.state, fqrn).bucket):
+        request = ReconciliationRequested(repository=fqrn, cause=f"bucket appeared {_minute(cloud)}")
+        trace = traceparent_of(event)
+        cloud.bus.publish([request.to_cloudevent(source=event_source(step), time=cloud.clock(), traceparent=trace)])

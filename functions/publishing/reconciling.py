@@ -1,0 +1,178 @@
+"""One repository held against its bucket: what is different, and whether the bucket can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+
+from functions.cvmfs.address import Address, Digest, Kind
+from functions.cvmfs.catalog_cache import CatalogCache
+from functions.cvmfs.entry import parent_path
+from functions.cvmfs.tree_view import TreeView
+from functions.errors import Permanent, RepositoryNotReady, UploadRefused
+from functions.ports import BlobStore, ObjectSource
+from functions.publishing.application import NAME_ATTRIBUTE
+from functions.publishing.comparison import Difference, Reason, SideBySide, Tally, TargetOf, judge
+from functions.publishing.head import ObjectCache, read_head, read_object
+from functions.publishing.keys import AREA, Target, TargetKind, key_to_target
+from functions.publishing.objects import Objects
+from functions.publishing.records import RepositoryRecord, problem_of, problem_path
+from functions.publishing.sourced_entries import SourcedEntries
+
+OPEN_CATALOGS = 16 << 20
+"""Bytes of catalogs that are kept open; more are opened again."""
+
+TRY_REFUSED_AGAIN = timedelta(days=1)
+"""Age from which a refusal is no longer taken for granted: limits, rules and what was in the way may have changed."""
+
+
+class BucketNotBelieved(Permanent):
+    """The bucket would empty a repository that has something in it, or cannot be read."""
+
+    def __init__(self, message: str, *, code: str, hint: str) -> None:
+        super().__init__(message)
+        self.reason_code = code
+        self.next_step = hint
+
+    def explained(self) -> str:
+        """The message followed by the next step of this very refusal."""
+        return f"{self} {self.next_step}"
+
+    def as_problem(self) -> UploadRefused:
+        """The same for the user's list of problems."""
+        return UploadRefused(str(self), code=self.reason_code, hint=self.next_step)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is compared: keys that start with ``cvmfs/<prefix>`` and are above `after`; `again` with refused ones."""
+
+    prefix: str = ""
+    after: str = ""
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One key that was looked at: what is different about it, if anything; `refused` if it is and stays so."""
+
+    key: str
+    difference: Difference | None = None
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciling:
+    """A bucket and the live revision of its repository, side by side; nothing is written.
+
+    `tally` counts on the way, and `told_of` gathers the problems that were met: those of objects that are there.
+    """
+
+    record: RepositoryRecord
+    source: ObjectSource
+    state: BlobStore
+    view: TreeView
+    target_of: TargetOf
+    now: datetime
+    keep_gone: bool = False
+    """Whether nothing is taken for gone, since the bucket is another one than it was."""
+    tally: Tally = field(default_factory=Tally)
+    told_of: set[str] = field(default_factory=set)
+
+    def check_bucket(self, *, exists: bool, empty_limit: int) -> None:
+        """Raise BucketNotBelieved if following the bucket would empty the repository.
+
+        An empty bucket is believed only if it is the one that it was and at most `empty_limit` entries would go. Raises
+        StoreForbids or StoreUnavailable if it cannot be listed.
+        """
+        if exists and next(self.source.list(self.record.bucket, AREA), None) is not None:
+            return
+        would_go = SourcedEntries(self.view).count(empty_limit + 1)
+        if not would_go or (exists and not self.keep_gone and would_go <= empty_limit):
+            return
+        bucket, many = self.record.bucket, f"{'more than ' * (would_go > empty_limit)}{min(would_go, empty_limit)}"
+        what = "is empty" if exists else "does not exist"
+        raise BucketNotBelieved(
+            f"bucket {bucket} {what}, and the repository has {many} files and directories from it: nothing was removed",
+            code="bucket-empty" if exists else "bucket-missing",
+            hint="Upload again what should be there. If nothing should be: `cvmfs-cloud sync --allow-empty`.",
+        )
+
+    def verdicts(self, scope: Scope = Scope()) -> Iterator[Verdict]:
+        """Every key of either side in byte order; raises StoreForbids or StoreUnavailable on the way."""
+        prefix = AREA + scope.prefix
+        entries = SourcedEntries(self.view)
+        told = {info.path for info in self.state.list(f"problems/{self.record.repository}/")}
+        pairs = SideBySide(
+            self.source.list(self.record.bucket, prefix, after=scope.after),
+            entries.in_key_order(prefix, scope.after),
+            self.tally,
+        )
+        for pair in pairs:
+            found = judge(pair, self.target_of)
+            if found is None or self._is_marker_of_archive(found):
+                yield Verdict(pair.key)
+            elif self.keep_gone and found.reason is Reason.GONE:
+                self.tally.kept += 1
+                yield Verdict(pair.key)
+            elif self._stays_out(found, told) and not scope.again:
+                self.tally.refused += 1
+                yield Verdict(pair.key, refused=True)
+            else:
+                self.tally.count(found.reason)
+                yield Verdict(pair.key, found)
+
+    def _is_marker_of_archive(self, found: Difference) -> bool:
+        """Whether it is the marker object of a directory that exists by its archive, and so has no entry of its own."""
+        if found.reason is not Reason.NEW or not found.key.endswith("/"):
+            return False
+        entry = self.view.lookup(found.path)
+        return entry is not None and entry.is_directory and NAME_ATTRIBUTE in entry.xattrs
+
+    def _stays_out(self, found: Difference, told: set[str]) -> bool:
+        """Whether the user has been told that this very object is refused, and nothing speaks for another try."""
+        path = problem_path(self.record.repository, found.key)
+        if found.info is None or path not in told:
+            return False
+        self.told_of.add(path)
+        problem = problem_of(self.state, self.record.repository, found.key)
+        if problem is None or problem.etag != found.info.etag or self.now - problem.seen_at >= TRY_REFUSED_AGAIN:
+            return False
+        return problem.code != "path-clash" or not self._has_free_way(found.path)
+
+    def _has_free_way(self, path: str) -> bool:
+        """Whether nothing stands at a path or where a directory above it has to be."""
+        if not path or self.view.lookup(path) is not None:
+            return False
+        above = parent_path(path)
+        while above:
+            entry = self.view.lookup(above)
+            if entry is not None:
+                return entry.is_directory and NAME_ATTRIBUTE not in entry.xattrs
+            above = parent_path(above)
+        return True
+
+
+def open_view(fqrn: str, store: BlobStore, cache: ObjectCache) -> TreeView:
+    """The tree of the live revision; raises RepositoryNotReady before the first one."""
+    head = read_head(store)
+    if head is None:
+        raise RepositoryNotReady(f"repository {fqrn} has no revision yet")
+    objects = Objects(store)
+
+    def load(digest: Digest) -> bytes:
+        return read_object(objects, cache, Address(digest, Kind.CATALOG))
+
+    return TreeView(head.manifest.root, load, CatalogCache(OPEN_CATALOGS))
+
+
+def targets_of(record: RepositoryRecord) -> TargetOf:
+    """Where objects of a repository's bucket belong."""
+    return partial(_target, unpack_archives=record.settings.unpack_archives)
+
+
+def _target(key: str, *, unpack_archives: bool) -> Target | None:
+    target = key_to_target(key, unpack_archives=unpack_archives)
+    return None if target.kind is TargetKind.ROOT else target

@@ -1,0 +1,196 @@
+"""The entries of a repository that came from objects, in the order in which a bucket lists the objects.
+
+The order of keys is not that of paths: ``a-b`` is before ``a/b`` among keys, and after ``a`` with all that is below it
+in a tree. Each directory is therefore read as its keys would be listed, a sub-directory as its name with a slash. What
+does not stand where its key says, such as an archive whose tree goes elsewhere, is found beforehand.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from heapq import heappop, heappush, merge
+from itertools import count, islice
+
+from functions.cvmfs.catalog import Catalog, NestedReference
+from functions.cvmfs.catalog_entries import BriefRow
+from functions.cvmfs.entry import base_name, encode_text, parent_path, unpack_xattrs
+from functions.cvmfs.tree_view import TreeView
+from functions.publishing.application import ETAG_ATTRIBUTE, MODIFIED_ATTRIBUTE, NAME_ATTRIBUTE
+from functions.publishing.keys import AREA
+
+
+@dataclass(frozen=True, slots=True)
+class SourcedEntry:
+    """An entry that came from an object: `key`, `etag` and `modified` (s) are the object's, the rest is the entry's."""
+
+    key: str
+    path: str
+    etag: str
+    modified: int
+    size: int
+    mode: int
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it is the top of an archive's tree."""
+        return stat.S_ISDIR(self.mode) and not self.key.endswith("/")
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file, whose size is that of the object."""
+        return stat.S_ISREG(self.mode)
+
+
+@dataclass(frozen=True, slots=True)
+class _Below:
+    """A sub-directory to go into."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourcedEntries:
+    """The sourced entries of one tree, for one pass; `view` opens catalogs, few at a time."""
+
+    view: TreeView
+    _elsewhere: list[SourcedEntry] = field(default_factory=list)
+    _bare: set[str] = field(default_factory=set)
+    """Mount points below which nothing came from an object."""
+
+    def __post_init__(self) -> None:
+        """Look through every catalog that can hold one for entries that do not stand where their keys say."""
+        self._survey(self.view.open_root())
+        self._elsewhere.sort(key=_key_order)
+
+    def count(self, most: int) -> int:
+        """How many there are, counted up to `most`."""
+        return sum(1 for _ in islice(self.in_key_order(), most))
+
+    def in_key_order(self, prefix: str = AREA, after: str = "") -> Iterator[SourcedEntry]:
+        """Those whose key starts with `prefix` and is above `after`, in byte order of their keys."""
+        inside = _Range(encode_text(prefix), encode_text(after))
+        strays = (entry for entry in self._elsewhere if inside.holds(encode_text(entry.key)))
+        return merge(self._in_place(inside), strays, key=_key_order)
+
+    def _survey(self, top: Catalog) -> int:
+        """Note what is found below a catalog; returns how many entries with attributes it and all below it have."""
+        self._elsewhere.extend(_strays(top))
+        if not top.subtree_counters.xattr:
+            self._bare.update(top.nested())
+            return top.total_counters.xattr
+        archives: list[NestedReference] = []
+        known = 0
+        for reference in top.nested().values():
+            mount = top.lookup(reference.path)
+            if mount is not None and NAME_ATTRIBUTE in mount.xattrs:
+                archives.append(reference)
+            else:
+                known += self._survey_nested(reference)
+        # An archive to which nothing was added has attributes on its root alone. If the sum says that this holds for
+        # all of them, none has to be read.
+        if top.subtree_counters.xattr == known + len(archives):
+            self._bare.update(reference.path for reference in archives)
+        else:
+            for reference in archives:
+                self._survey_nested(reference)
+        return top.total_counters.xattr
+
+    def _survey_nested(self, reference: NestedReference) -> int:
+        catalog = self.view.open(reference)
+        total = catalog.total_counters.xattr
+        if total <= bool(catalog.root.xattrs):
+            self._bare.add(reference.path)
+            return total
+        return self._survey(catalog)
+
+    def _in_place(self, inside: _Range) -> Iterator[SourcedEntry]:
+        stack = [self._items(self.view.open_root(), "", inside)]
+        while stack:
+            item = next(stack[-1], None)
+            if item is None:
+                stack.pop()
+            elif isinstance(item, _Below):
+                stack.append(self._items(self.view.catalog_of(item.path), item.path, inside))
+            else:
+                yield item
+
+    def _items(self, catalog: Catalog, directory: str, inside: _Range) -> Iterator[SourcedEntry | _Below]:
+        """What is in a directory, as its keys would be listed; every key begins with the name of its entry."""
+        above = encode_text(_key_of_directory(directory))
+        waiting: list[tuple[bytes, int, SourcedEntry | _Below]] = []
+        turn = count()
+        for row in catalog.brief_rows_in(directory):
+            name = encode_text(row.name)
+            while waiting and waiting[0][0] <= name:
+                yield heappop(waiting)[2]
+            path = f"{directory}/{row.name}"
+            entry = _sourced(path, row)
+            if entry is not None and not _is_elsewhere(path, entry):
+                key = encode_text(entry.key)
+                if inside.holds(key):
+                    heappush(waiting, (key[len(above) :], next(turn), entry))
+            if stat.S_ISDIR(row.mode) and path not in self._bare and inside.reaches_below(above + name + b"/"):
+                heappush(waiting, (name + b"/", next(turn), _Below(path)))
+        while waiting:
+            yield heappop(waiting)[2]
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """The keys that start with one text and are above another."""
+
+    prefix: bytes
+    after: bytes
+
+    def holds(self, key: bytes) -> bool:
+        return key.startswith(self.prefix) and key > self.after
+
+    def reaches_below(self, directory: bytes) -> bool:
+        """Whether keys that start with `directory` can be among them."""
+        if not directory.startswith(self.prefix) and not self.prefix.startswith(directory):
+            return False
+        return directory > self.after or self.after.startswith(directory)
+
+
+def _key_order(entry: SourcedEntry) -> bytes:
+    return encode_text(entry.key)
+
+
+def _key_of_directory(path: str) -> str:
+    return f"{AREA}{path[1:]}/" if path else AREA
+
+
+def _sourced(path: str, row: BriefRow) -> SourcedEntry | None:
+    if row.xattr is None:
+        return None
+    xattrs = unpack_xattrs(row.xattr)
+    if ETAG_ATTRIBUTE not in xattrs:
+        return None
+    name = xattrs.get(NAME_ATTRIBUTE, b"").decode()
+    key = _key_of_directory(parent_path(path)) + (name or row.name)
+    if stat.S_ISDIR(row.mode) and not name:
+        key += "/"
+    return SourcedEntry(
+        key=key,
+        path=path,
+        etag=xattrs[ETAG_ATTRIBUTE].decode(),
+        modified=int(xattrs.get(MODIFIED_ATTRIBUTE, str(row.mtime).encode())),
+        size=row.size,
+        mode=row.mode,
+    )
+
+
+def _is_elsewhere(path: str, entry: SourcedEntry) -> bool:
+    """Whether the key does not begin with where the entry stands, so that a walk in key order does not meet it."""
+    directory, _, name = entry.key.rstrip("/").rpartition("/")
+    return f"{directory}/" != _key_of_directory(parent_path(path)) or not name.startswith(base_name(path))
+
+
+def _strays(catalog: Catalog) -> Iterator[SourcedEntry]:
+    for path, row in catalog.brief_rows_with(NAME_ATTRIBUTE):
+        entry = _sourced(path, row)
+        # The root entry of a nested catalog is in the catalog above too.
+        if path != catalog.path and entry is not None and _is_elsewhere(path, entry):
+            yield entry
