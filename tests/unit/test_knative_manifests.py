@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
@@ -14,6 +15,7 @@ import yaml
 
 from events import EVENT_CLASSES, Wish
 from events.types import TYPE_PREFIX
+from functions.handlers.reconciliation_timers import FOR_WAITING
 from functions.local.runtime.manifests import Manifests
 from functions.local.runtime.source import PREFETCH
 from functions.settings import Settings
@@ -32,6 +34,7 @@ STEPS = {
     "delete-repository": "fn.delete-repository",
     "resign-whitelist": "fn.resign-whitelist",
     "collect-garbage": "fn.collect-garbage",
+    "reconcile-bucket": "fn.reconcile-bucket",
     "legacy-requests": "cvmfs",
     "legacy-replies": "fn.legacy-replies",
 }
@@ -172,6 +175,7 @@ def test_the_bindings_are_those_that_the_writers_agreed_on():
         ("cvmfs", "deletion.requested", "fn.delete-repository"),
         ("cvmfs", "renewal.requested", "fn.resign-whitelist"),
         ("cvmfs", "collection.requested", "fn.collect-garbage"),
+        ("cvmfs", "reconciliation.requested", "fn.reconcile-bucket"),
         ("cvmfs", "repository.created", "fn.legacy-replies"),
         ("cvmfs", "repository.refused", "fn.legacy-replies"),
         ("cvmfs", "#", "cvmfs.dashboard"),
@@ -200,6 +204,21 @@ def test_a_source_tries_again_with_waits_that_the_adapter_survives_and_sends_to_
     assert source.delivery.delay_s >= 0.1
     assert source.sink in MANIFESTS.services
     assert source.queue in QUEUES
+
+
+def test_timers_go_to_the_functions_that_act_and_say_what_they_are_for():
+    assert {(timer.name, timer.sink, timer.data) for timer in MANIFESTS.timers.values()} == {
+        ("reconcile-bucket", "reconcile-bucket", '{"repositories": "all"}'),
+        ("late-buckets", "reconcile-bucket", json.dumps(FOR_WAITING)),
+    }
+    for thing in of_kind("PingSource"):
+        assert thing["spec"]["sink"]["ref"]["apiVersion"] == "serving.knative.dev/v1"
+        assert thing["spec"]["contentType"] == "application/json"
+
+
+def test_a_part_of_a_reconciliation_ends_well_before_its_request_does():
+    settings = Settings.model_fields["reconcile_leg_s"]
+    assert 2 * settings.default <= MANIFESTS.services["reconcile-bucket"].timeout_s
 
 
 @pytest.mark.parametrize("source", MANIFESTS.sources.values(), ids=lambda source: source.name)

@@ -20,6 +20,7 @@ Function = Literal[
     "delete-repository",
     "resign-whitelist",
     "collect-garbage",
+    "reconcile-bucket",
     "gateway",
 ]
 
