@@ -42,6 +42,9 @@ START_LIMIT_S = 180
 STOP_LIMIT_S = 60
 
 SHARDS = 4
+RECONCILE_TIMER = "reconcile-bucket"
+"""The timer whose post has every repository held against its bucket."""
+
 MAX_INSTANCES = 2
 """Instances of one function at most: this is one machine, whatever the manifests allow a cluster."""
 
@@ -91,6 +94,7 @@ class Stack:
         self._progress = progress
         self._runtime: Runtime | None = None
         self._gateway_port = 0
+        self._resumed = (self.folder / "ceph").exists()
 
     def __enter__(self) -> Self:
         self.start()
@@ -167,7 +171,11 @@ class Stack:
         self._progress("declaring exchanges, queues and policies; starting the event source and the gateway")
         self.start_runtime()
         # Only now there is an exchange for RadosGW to publish to.
-        self.ceph.ensure_topics(self.topics, self.rabbit.endpoints.amqp_url, "notification")
+        ack_level = self.settings_mapping()["AMQP_ACK_LEVEL"]
+        self.ceph.ensure_topics(self.topics, self.rabbit.endpoints.amqp_url, "notification", ack_level=ack_level)
+        if self._resumed:
+            # Whoever uploaded while nothing ran, or as it stopped, may not have been heard.
+            self._runtime.ring(RECONCILE_TIMER)
         StackFile(
             pid=os.getpid(),
             started=start_time(os.getpid()),
@@ -222,6 +230,7 @@ class Stack:
             "CREATE_BUCKETS": "true",
             "TOPIC_PREFIX": "cvmfs",
             "TOPIC_SHARDS": str(SHARDS),
+            "AMQP_ACK_LEVEL": os.environ.get("AMQP_ACK_LEVEL", "none"),
             "MIN_PUBLISH_INTERVAL_S": "2",
             "LOG_LEVEL": "info",
         }

@@ -326,6 +326,8 @@ MAY_NOT = [
     ("publish-transaction", "GET", PERSONAL, None, "read stored keys"),
     ("publish-transaction", "POST", "transit/keys/new3.example.org-signing", RSA, "make a key"),
     ("handle-bucket-notification", "POST", f"{SIGN}signing", AS_MANIFEST, "sign"),
+    ("reconcile-bucket", "POST", f"{SIGN}signing", AS_MANIFEST, "sign"),
+    ("reconcile-bucket", "GET", PERSONAL, None, "read stored keys"),
     ("handle-bucket-notification", "GET", PERSONAL, None, "read stored keys"),
     ("gateway", "POST", f"{SIGN}signing", AS_MANIFEST, "sign"),
     ("gateway", "GET", GROUP, None, "read stored keys"),

@@ -448,6 +448,7 @@ REAL_STEPS = {
     "create-repository": ("cvmfs", "it.infn.datacloud.cvmfs.repository.keys-stored", "fn.create-repository"),
     "handle-bucket-notification": ("notification", "cvmfs-2", "fn.handle-bucket-notification"),
     "publish-transaction": ("cvmfs", "it.infn.datacloud.cvmfs.repository.changed", "fn.publish-transaction"),
+    "reconcile-bucket": ("cvmfs", "it.infn.datacloud.cvmfs.reconciliation.requested", "fn.reconcile-bucket"),
     "legacy-requests": ("", "cvmfs", "cvmfs"),
     "legacy-replies": ("cvmfs", "it.infn.datacloud.cvmfs.repository.created", "fn.legacy-replies"),
 }

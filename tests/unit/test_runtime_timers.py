@@ -153,6 +153,17 @@ def test_a_post_that_is_refused_is_counted_and_the_next_one_comes(status, tries)
     assert timer.status().failed >= 1
 
 
+def test_a_timer_can_be_rung_before_its_time():
+    sink = Answering(204)
+    timer = EventTimer(EVERY_SECOND.model_copy(update={"schedule": "0 0 1 1 *"}), sink)
+    timer.start()
+    timer.ring()
+    try:
+        wait_until(lambda: timer.status().sent == 1)
+    finally:
+        timer.stop()
+
+
 def test_a_tick_starts_its_service_from_zero(tmp_path):
     instances = toy_instances(tmp_path)
     instances.start()

@@ -135,6 +135,12 @@ class Runtime:
             raise ManifestError(f"no manifest defines Service {service}")
         return self._services[service].send(request)
 
+    def ring(self, timer: str) -> None:
+        """Have a timer post now, in the background; raises ManifestError if there is no such timer."""
+        if timer not in self._timers:
+            raise ManifestError(f"no manifest defines timer {timer}")
+        self._timers[timer].ring()
+
     def __enter__(self) -> Self:
         self.start()
         return self

@@ -65,6 +65,10 @@ class EventTimer:
             self._thread.join()
         self._posts.shutdown(wait=False, cancel_futures=True)
 
+    def ring(self) -> None:
+        """Post once now, in the background, as if the time had come."""
+        self._posts.submit(self._post, ping_request(self.timer, now=self._clock(), identity=str(uuid.uuid4())))
+
     def status(self) -> TimerStatus:
         """What comes next and what it has counted."""
         with self._lock:
@@ -78,7 +82,7 @@ class EventTimer:
                 self._next = due
             if not self._sleep_until(due):
                 return
-            self._posts.submit(self._post, ping_request(self.timer, now=self._clock(), identity=str(uuid.uuid4())))
+            self.ring()
 
     def _sleep_until(self, due: datetime) -> bool:
         """Whether the time came; False if the timer is being stopped."""

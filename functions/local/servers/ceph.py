@@ -87,7 +87,13 @@ class CephServer(LocalServer):
         make_buckets(self.client("s3"), public=public, private=private)
 
     def ensure_topics(
-        self, names: Iterable[str], push_endpoint: SecretStr, exchange: str, *, persistent: bool = True
+        self,
+        names: Iterable[str],
+        push_endpoint: SecretStr,
+        exchange: str,
+        *,
+        persistent: bool = True,
+        ack_level: str = "none",
     ) -> None:
         """Make topics that publish to `exchange` with their name as routing key; repeating is fine.
 
@@ -96,7 +102,14 @@ class CephServer(LocalServer):
         wait, none is lost; `wait_for_topics` waits for that moment. Other topics deliver at once, also after a crash
         of RadosGW, and lose what happens while RabbitMQ is down.
         """
-        make_topics(self.client("sns"), names, push_endpoint=push_endpoint, exchange=exchange, persistent=persistent)
+        make_topics(
+            self.client("sns"),
+            names,
+            push_endpoint=push_endpoint,
+            exchange=exchange,
+            persistent=persistent,
+            ack_level=ack_level,
+        )
 
     def wait_for_topics(self, names: Collection[str], *, timeout_s: float = 90.0) -> None:
         """Return when RadosGW delivers from all these persistent topics; raises LocalServerError after `timeout_s`."""

@@ -66,10 +66,12 @@ def make_buckets(s3: Any, *, public: str, private: str) -> None:
     s3.put_bucket_policy(Bucket=public, Policy=public_read_policy(public))
 
 
-def make_topics(sns: Any, names: Iterable[str], *, push_endpoint: SecretStr, exchange: str, persistent: bool) -> None:
+def make_topics(
+    sns: Any, names: Iterable[str], *, push_endpoint: SecretStr, exchange: str, persistent: bool, ack_level: str
+) -> None:
     """Make topics that publish to a topic exchange with the topic's name as routing key; repeating is fine.
 
-    No acknowledgement is asked of the broker: RadosGW 16 aborts under load with any other ack level.
+    `ack_level` is ``none``, ``broker`` or ``routable``; RadosGW 16 aborts under load with any but the first.
     """
     # A password in the endpoint is taken over TLS only, or from a proxy that says it was.
     sns.meta.events.register("before-send.sns", _behind_tls)
@@ -79,7 +81,7 @@ def make_topics(sns: Any, names: Iterable[str], *, push_endpoint: SecretStr, exc
             Attributes={
                 "push-endpoint": push_endpoint.get_secret_value(),
                 "amqp-exchange": exchange,
-                "amqp-ack-level": "none",
+                "amqp-ack-level": ack_level,
                 "persistent": "true" if persistent else "false",
             },
         )
