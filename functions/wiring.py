@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from functions.adapters.s3_connection import S3Connection
     from functions.cvmfs.reader import Fetch
     from functions.handlers.cloud import Cloud
-    from functions.ports import BlobStore, EventBus, QueueAdmin
+    from functions.ports import BlobStore, BucketAdmin, EventBus, QueueAdmin
     from functions.publishing.archive_publish import ArchiveSource
     from functions.publishing.local_tree import TreeSource
     from functions.publishing.overview import Repositories
+    from functions.publishing.reconciling import Reconciling
     from functions.settings import Settings
 
 PARALLEL_REQUESTS = 16
@@ -83,7 +84,7 @@ def cloud_of(settings: Settings, *, name: str = "cvmfs-cloud") -> Cloud:
         state=build_state(settings),
         repository_store=repository_store,
         source=S3ObjectSource(connection),
-        buckets=S3BucketAdmin(connection, topic_prefix=settings.topic_prefix, topic_shards=settings.topic_shards),
+        buckets=_buckets(settings, connection),
         keys=VaultKeyStore(
             VaultLogin(address=settings.vault_addr, role_id=settings.vault_role_id, secret_id=settings.vault_secret_id),
             domain=settings.repository_domain,
@@ -118,6 +119,10 @@ def build_queues(url: SecretStr) -> QueueAdmin:
 
 def open_bus(amqp_url: str, *, exchange: str) -> EventBus:
     """The event bus at an address, for a client that has no other settings."""
+
+
+def open_bus(amqp_url: str, exchange: str = "") -> EventBus:
+    """The event bus at an address, for whoever has nothing but that; `exchange` is the service's own by default."""
     from pydantic import SecretStr  # noqa: PLC0415
 
     from functions.adapters.rabbitmq import RabbitEventBus  # noqa: PLC0415
@@ -130,6 +135,7 @@ def open_gateway(url: str) -> Callable[[Sequence[CloudEvent]], None]:
     from functions.adapters.gateway_client import GatewayClient  # noqa: PLC0415
 
     return GatewayClient(url).send
+    return RabbitEventBus(SecretStr(amqp_url), exchange=exchange or "cvmfs", name="command line", clock=utc_now)
 
 
 def build_state(settings: Settings) -> BlobStore:
@@ -161,6 +167,39 @@ def build_repositories(settings: Settings) -> Repositories:
     )
 
 
+def open_reconciling(settings: Settings, fqrn: str, *, allow_empty: bool) -> Reconciling:
+    """A repository of the service beside its bucket, to look at what differs.
+
+    Raises RepositoryUnknown, RepositoryNotReady, and BucketNotBelieved unless `allow_empty`.
+    """
+    from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
+    from functions.adapters.s3_objects import S3ObjectSource  # noqa: PLC0415
+    from functions.publishing.head import ObjectCache  # noqa: PLC0415
+    from functions.publishing.reconciliations import attachment_of, is_made_anew  # noqa: PLC0415
+    from functions.publishing.reconciling import Reconciling, open_view, targets_of  # noqa: PLC0415
+    from functions.publishing.records import load_record  # noqa: PLC0415
+
+    connection = _connection(settings)
+    state = build_state(settings)
+    record = load_record(state, fqrn)
+    buckets = _buckets(settings, connection)
+    store = S3BlobStore(connection, settings.repository_bucket, fqrn)
+    exists = buckets.exists(record.bucket)
+    identity = buckets.identity(record.bucket) if exists else None
+    reconciling = Reconciling(
+        record=record,
+        source=S3ObjectSource(connection),
+        state=state,
+        view=open_view(fqrn, store, ObjectCache(settings.catalog_cache_mib << 20)),
+        target_of=targets_of(record),
+        now=utc_now(),
+        keep_gone=not allow_empty and is_made_anew(attachment_of(state, fqrn), identity or ""),
+    )
+    if not allow_empty:
+        reconciling.check_bucket(exists=exists, empty_limit=settings.empty_bucket_limit)
+    return reconciling
+
+
 def configure_logging(mapping: Mapping[str, str]) -> None:
     """One JSON line per log record on standard output, from the level in LOG_LEVEL on."""
     import structlog  # noqa: PLC0415
@@ -178,6 +217,12 @@ def configure_logging(mapping: Mapping[str, str]) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=os.fdopen(os.dup(1), "w", buffering=1)),
     )
     logging.getLogger("pika").setLevel(logging.CRITICAL)  # its errors come out as ours
+
+
+def _buckets(settings: Settings, connection: S3Connection) -> BucketAdmin:
+    from functions.adapters.buckets import S3BucketAdmin  # noqa: PLC0415
+
+    return S3BucketAdmin(connection, topic_prefix=settings.topic_prefix, topic_shards=settings.topic_shards)
 
 
 def _connection(settings: Settings) -> S3Connection:

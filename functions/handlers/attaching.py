@@ -8,6 +8,7 @@ from functions.handlers.cloud import Cloud
 from functions.publishing.reconciliations import (
     Attachment,
     attachment_of,
+    is_made_anew,
     keep_attachment,
     stop_waiting,
     wait_for_bucket,
@@ -35,8 +36,7 @@ def attach(record: RepositoryRecord, cloud: Cloud) -> Bucket:
     if known is None:
         follow(record, identity, cloud)
     stop_waiting(cloud.state, record.repository)
-    made_anew = known is not None and bool(known.bucket_id and identity) and known.bucket_id != identity
-    return Bucket(exists=True, identity=identity, made_anew=made_anew)
+    return Bucket(exists=True, identity=identity, made_anew=is_made_anew(known, identity))
 
 
 def follow(record: RepositoryRecord, identity: str, cloud: Cloud) -> None:

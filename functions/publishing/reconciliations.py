@@ -108,6 +108,11 @@ def attachment_of(state: BlobStore, repository: str) -> Attachment | None:
         return None
 
 
+def is_made_anew(known: Attachment | None, identity: str) -> bool:
+    """Whether the bucket is not the one that the repository has followed so far, as far as anybody can tell."""
+    return known is not None and bool(known.bucket_id and identity) and known.bucket_id != identity
+
+
 def keep_attachment(state: BlobStore, attachment: Attachment) -> None:
     """Note the bucket that a repository follows from now on."""
     state.put(attachment.path, attachment.to_bytes())

@@ -20,6 +20,7 @@ from gateway.cli import (
     rollback,
     stack,
     status,
+    sync,
     tag,
 )
 from gateway.cli.output import EXIT_CODES, Commands
@@ -73,6 +74,7 @@ app.command("tag", epilog=EXIT_CODES)(lifecycle.tag)
 app.command("rollback", epilog=EXIT_CODES)(lifecycle.rollback)
 app.command("resign", epilog=EXIT_CODES)(lifecycle.resign)
 app.command("gc", epilog=EXIT_CODES)(collecting.gc)
+app.command("sync", epilog=EXIT_CODES)(sync.sync)
 app.command("demo", epilog=EXIT_CODES)(stack.demo)
 
 service_repositories.command("suspend", epilog=EXIT_CODES)(lifecycle.suspend)
