@@ -18,25 +18,37 @@ from functions.publishing.records import RepositoryRecord
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A repository's bucket as it is now; `made_anew` if it is not the one that the repository has followed so far."""
+    """A repository's bucket as it is now.
+
+    `is_known` if the repository has followed a bucket before, `made_anew` if that was another one.
+    """
 
     exists: bool
     identity: str = ""
+    is_known: bool = False
     made_anew: bool = False
+
+
+def look_at(record: RepositoryRecord, cloud: Cloud) -> Bucket:
+    """The bucket of a repository as it is now."""
+    if not cloud.buckets.exists(record.bucket):
+        return Bucket(exists=False)
+    identity = cloud.buckets.identity(record.bucket) or ""
+    known = attachment_of(cloud.state, record.repository)
+    return Bucket(True, identity, is_known=known is not None, made_anew=is_made_anew(known, identity))
 
 
 def attach(record: RepositoryRecord, cloud: Cloud) -> Bucket:
     """Attach the notifications of the bucket if it is there, else note that the repository waits for it."""
-    if not cloud.buckets.exists(record.bucket):
+    bucket = look_at(record, cloud)
+    if not bucket.exists:
         wait_for_bucket(cloud.state, record.repository)
-        return Bucket(exists=False)
+        return bucket
     cloud.buckets.ensure_notifications(record.bucket)
-    identity = cloud.buckets.identity(record.bucket) or ""
-    known = attachment_of(cloud.state, record.repository)
-    if known is None:
-        follow(record, identity, cloud)
+    if not bucket.is_known:
+        follow(record, bucket.identity, cloud)
     stop_waiting(cloud.state, record.repository)
-    return Bucket(exists=True, identity=identity, made_anew=is_made_anew(known, identity))
+    return bucket
 
 
 def follow(record: RepositoryRecord, identity: str, cloud: Cloud) -> None:

@@ -12,13 +12,13 @@ from events import BucketReconciled, Event, ReconciliationRequested, RepositoryC
 from events.event import traceparent_of
 from functions.errors import RepositoryNotReady, StoreForbids, UploadRefused
 from functions.handlers import handle_bucket_notification, reconciliation_timers
-from functions.handlers.attaching import Bucket, attach, follow
+from functions.handlers.attaching import Bucket, attach, follow, look_at
 from functions.handlers.cloud import Cloud, event_source
 from functions.handlers.problems import tell
 from functions.handlers.timers import is_timer
 from functions.publishing.comparison import Difference
 from functions.publishing.keys import AREA
-from functions.publishing.looks import leftover_removals, notifications
+from functions.publishing.looks import notifications, removals
 from functions.publishing.reconciliations import Counts, Progress, Reconciliation, last_reconciliation
 from functions.publishing.reconciling import BucketNotBelieved, Reconciling, Scope, open_view, targets_of
 from functions.publishing.records import (
@@ -51,7 +51,10 @@ def reconcile_bucket(event: CloudEvent, cloud: Cloud) -> None:
 
 
 class _Part:
-    """One part of a reconciliation: from where the last one ended, for as long as a part may take."""
+    """One part of a reconciliation: from where the last one ended, for as long as a part may take.
+
+    An errand is a look at a few keys that another function asked for: it leaves no trace but what it sends.
+    """
 
     def __init__(
         self, request: ReconciliationRequested, record: RepositoryRecord, event: CloudEvent, cloud: Cloud
@@ -61,13 +64,14 @@ class _Part:
         self._fqrn = record.repository
         self._cloud = cloud
         self._trace = traceparent_of(event)
+        self._is_errand = bool(request.prefix) and not request.again
         self._leave_at = time.monotonic() + cloud.settings.reconcile_leg_s
         self._before = self._begun()
 
     def work(self) -> None:
         """Attach the bucket, compare, send, and tell; a bucket that cannot be believed changes nothing."""
         try:
-            bucket = attach(self._record, self._cloud)
+            bucket = (look_at if self._is_errand else attach)(self._record, self._cloud)
             if reconciliation_timers.is_untimely(self._request, self._cloud):
                 return
             self._reconcile(bucket)
@@ -137,9 +141,9 @@ class _Part:
         """Ask for another look at these keys, by as many instances as there may be, as if they were uploaded now."""
         bucket, cloud = self._record.bucket, self._cloud
         cloud.bus.send_work(handle_bucket_notification.STEP, notifications(bucket, differences, cloud.clock()))
-        left_over = [difference for difference in differences if difference.leftovers]
-        found = list(cloud.executor.map(lambda difference: cloud.source.head(bucket, difference.key), left_over))
-        records = leftover_removals(bucket, left_over, found)
+        elsewhere = [difference for difference in differences if difference.is_elsewhere]
+        found = list(cloud.executor.map(lambda difference: cloud.source.head(bucket, difference.key), elsewhere))
+        records = removals(bucket, elsewhere, found)
         if records:
             cloud.bus.send_changes(self._fqrn, [record.to_bytes() for record in records])
             self._publish(RepositoryChanged(repository=self._fqrn, cause=f"reconciliation of {records[-1].key}"))
@@ -152,6 +156,8 @@ class _Part:
             if bucket.made_anew:
                 follow(self._record, bucket.identity, self._cloud)
             self._cloud.state.delete(problem_path(self._fqrn, AREA))
+        if self._is_errand:
+            return
         if not done.prefix:
             self._clear_solved(told_of)
         ended = done.model_copy(update={"progress": Progress.DONE, "finished_at": self._cloud.clock()})
@@ -192,7 +198,8 @@ class _Part:
             tell(refused, step=STEP, repository=self._fqrn, bucket=bucket, key=AREA, etag="", cloud=self._cloud)
 
     def _keep(self, here: Reconciliation) -> None:
-        self._cloud.state.put(here.path, here.to_bytes())
+        if not self._is_errand:
+            self._cloud.state.put(here.path, here.to_bytes())
 
     def _publish(self, event: Event) -> None:
         now = self._cloud.clock()

@@ -43,8 +43,8 @@ class Difference:
     reason: Reason
     path: str = ""
     info: ObjectInfo | None = None
-    leftovers: tuple[str, ...] = ()
-    """Paths where the object of this key is, and which no look at the key leads to."""
+    is_elsewhere: bool = False
+    """Whether a look at the key does not lead to `path`, so that the entry there has to be removed without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def judge(pair: Pair, target_of: TargetOf) -> Difference | None:
     path = "" if target is None else target.path
     elsewhere = tuple(entry.path for entry in pair.entries if entry.path != path)
     if pair.info is None:
-        return Difference(pair.key, Reason.GONE, path or elsewhere[0], leftovers=elsewhere)
+        return _gone(pair, path)
     if target is None:
         return Difference(pair.key, Reason.MOVED, elsewhere[0], pair.info) if elsewhere else None
     here = next((entry for entry in pair.entries if entry.path == path), None)
@@ -126,10 +126,16 @@ def judge(pair: Pair, target_of: TargetOf) -> Difference | None:
 
 
 def _judge_refused(pair: Pair) -> Difference:
-    paths = tuple(entry.path for entry in pair.entries)
     if pair.info is None:
-        return Difference(pair.key, Reason.GONE, paths[0], leftovers=paths)
-    return Difference(pair.key, Reason.REFUSED, paths[0] if paths else "", pair.info)
+        return _gone(pair, "")
+    return Difference(pair.key, Reason.REFUSED, pair.entries[0].path if pair.entries else "", pair.info)
+
+
+def _gone(pair: Pair, path: str) -> Difference:
+    """An entry at `path`, where a look at the key leads to, or else the first one elsewhere; others come next time."""
+    if any(entry.path == path for entry in pair.entries):
+        return Difference(pair.key, Reason.GONE, path)
+    return Difference(pair.key, Reason.GONE, pair.entries[0].path, is_elsewhere=True)
 
 
 def _difference(info: ObjectInfo, entry: SourcedEntry | None, target: Target) -> Reason | None:

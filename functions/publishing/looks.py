@@ -15,19 +15,17 @@ MOST_BYTES = 32 << 20
 
 
 def notifications(bucket: str, differences: Iterable[Difference], now: datetime) -> list[bytes]:
-    """Messages that together ask to look at every key."""
-    return [notification_about(bucket, looks, now) for looks in _portions(differences)]
+    """Messages that together ask to look at every key that a look makes good."""
+    looks = (difference for difference in differences if not difference.is_elsewhere)
+    return [notification_about(bucket, portion, now) for portion in _portions(looks)]
 
 
-def leftover_removals(
-    bucket: str, differences: Sequence[Difference], found: Sequence[ObjectInfo | None]
-) -> list[ChangeRecord]:
+def removals(bucket: str, differences: Sequence[Difference], found: Sequence[ObjectInfo | None]) -> list[ChangeRecord]:
     """The removals of entries to which no look at their key leads, of those objects that are not `found` any more."""
     return [
-        ChangeRecord(bucket=bucket, key=difference.key, path=path)
+        ChangeRecord(bucket=bucket, key=difference.key, path=difference.path)
         for difference, info in zip(differences, found, strict=True)
         if info is None
-        for path in difference.leftovers
     ]
 
 

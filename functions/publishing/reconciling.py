@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -14,12 +14,12 @@ from functions.cvmfs.tree_view import TreeView
 from functions.errors import Permanent, RepositoryNotReady, UploadRefused
 from functions.ports import BlobStore, ObjectSource
 from functions.publishing.application import NAME_ATTRIBUTE
-from functions.publishing.comparison import Difference, Reason, SideBySide, Tally, TargetOf, judge
+from functions.publishing.comparison import Difference, Pair, Reason, SideBySide, Tally, TargetOf, judge
 from functions.publishing.head import ObjectCache, read_head, read_object
 from functions.publishing.keys import AREA, Target, TargetKind, key_to_target
 from functions.publishing.objects import Objects
 from functions.publishing.records import RepositoryRecord, problem_of, problem_path
-from functions.publishing.sourced_entries import SourcedEntries
+from functions.publishing.sourced_entries import SourcedEntries, sourced
 
 OPEN_CATALOGS = 16 << 20
 """Bytes of catalogs that are kept open; more are opened again."""
@@ -47,7 +47,11 @@ class BucketNotBelieved(Permanent):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is compared: keys that start with ``cvmfs/<prefix>`` and are above `after`; `again` with refused ones."""
+    """What is compared: keys that start with ``cvmfs/<prefix>`` and are above `after`; `again` with refused ones.
+
+    Of a part, entries that stand elsewhere than their keys say are only looked for with `again`: it means to look
+    through all catalogs, and parts are asked for often, by functions that know what they are after.
+    """
 
     prefix: str = ""
     after: str = ""
@@ -103,7 +107,8 @@ class Reconciling:
     def verdicts(self, scope: Scope = Scope()) -> Iterator[Verdict]:
         """Every key of either side in byte order; raises StoreForbids or StoreUnavailable on the way."""
         prefix = AREA + scope.prefix
-        entries = SourcedEntries(self.view)
+        thorough = scope.again or not scope.prefix
+        entries = SourcedEntries(self.view, thorough=thorough)
         told = {info.path for info in self.state.list(f"problems/{self.record.repository}/")}
         pairs = SideBySide(
             self.source.list(self.record.bucket, prefix, after=scope.after),
@@ -112,7 +117,9 @@ class Reconciling:
         )
         for pair in pairs:
             found = judge(pair, self.target_of)
-            if found is None or self._is_marker_of_archive(found):
+            if found is not None and found.reason is Reason.NEW:
+                found = self._judge_new(pair, found)
+            if found is None:
                 yield Verdict(pair.key)
             elif self.keep_gone and found.reason is Reason.GONE:
                 self.tally.kept += 1
@@ -124,12 +131,18 @@ class Reconciling:
                 self.tally.count(found.reason)
                 yield Verdict(pair.key, found)
 
-    def _is_marker_of_archive(self, found: Difference) -> bool:
-        """Whether it is the marker object of a directory that exists by its archive, and so has no entry of its own."""
-        if found.reason is not Reason.NEW or not found.key.endswith("/"):
-            return False
+    def _judge_new(self, pair: Pair, found: Difference) -> Difference | None:
+        """A second look at an object without an entry where its key says: it may have one where it belongs.
+
+        The marker object of a directory that exists by its archive has none, and needs none.
+        """
         entry = self.view.lookup(found.path)
-        return entry is not None and entry.is_directory and NAME_ATTRIBUTE in entry.xattrs
+        here = None if entry is None else sourced(found.path, entry)
+        if here is None:
+            return found
+        if here.key == pair.key:
+            return judge(replace(pair, entries=(here,)), self.target_of)
+        return None if found.key.endswith("/") and here.is_archive else found
 
     def _stays_out(self, found: Difference, told: set[str]) -> bool:
         """Whether the user has been told that this very object is refused, and nothing speaks for another try."""

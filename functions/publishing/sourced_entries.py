@@ -15,9 +15,9 @@ from itertools import count, islice
 
 from functions.cvmfs.catalog import Catalog, NestedReference
 from functions.cvmfs.catalog_entries import BriefRow
-from functions.cvmfs.entry import base_name, encode_text, parent_path, unpack_xattrs
+from functions.cvmfs.entry import Entry, base_name, encode_text, parent_path, unpack_xattrs
 from functions.cvmfs.tree_view import TreeView
-from functions.publishing.application import ETAG_ATTRIBUTE, MODIFIED_ATTRIBUTE, NAME_ATTRIBUTE
+from functions.publishing.application import ETAG_ATTRIBUTE, NAME_ATTRIBUTE, source_key, source_modified
 from functions.publishing.keys import AREA
 
 
@@ -52,17 +52,23 @@ class _Below:
 
 @dataclass(frozen=True, slots=True)
 class SourcedEntries:
-    """The sourced entries of one tree, for one pass; `view` opens catalogs, few at a time."""
+    """The sourced entries of one tree, for one pass; `view` opens catalogs, few at a time.
+
+    Unless `thorough`, entries that do not stand where their keys say are left out, and only those catalogs are opened
+    that hold something of the keys that are asked for.
+    """
 
     view: TreeView
+    thorough: bool = True
     _elsewhere: list[SourcedEntry] = field(default_factory=list)
     _bare: set[str] = field(default_factory=set)
     """Mount points below which nothing came from an object."""
 
     def __post_init__(self) -> None:
         """Look through every catalog that can hold one for entries that do not stand where their keys say."""
-        self._survey(self.view.open_root())
-        self._elsewhere.sort(key=_key_order)
+        if self.thorough:
+            self._survey(self.view.open_root())
+            self._elsewhere.sort(key=_key_order)
 
     def count(self, most: int) -> int:
         """How many there are, counted up to `most`."""
@@ -99,10 +105,9 @@ class SourcedEntries:
 
     def _survey_nested(self, reference: NestedReference) -> int:
         catalog = self.view.open(reference)
-        total = catalog.total_counters.xattr
-        if total <= bool(catalog.root.xattrs):
+        if _is_bare(catalog):
             self._bare.add(reference.path)
-            return total
+            return catalog.total_counters.xattr
         return self._survey(catalog)
 
     def _in_place(self, inside: _Range) -> Iterator[SourcedEntry]:
@@ -112,7 +117,9 @@ class SourcedEntries:
             if item is None:
                 stack.pop()
             elif isinstance(item, _Below):
-                stack.append(self._items(self.view.catalog_of(item.path), item.path, inside))
+                catalog = self.view.catalog_of(item.path)
+                if catalog.path != item.path or not _is_bare(catalog):
+                    stack.append(self._items(catalog, item.path, inside))
             else:
                 yield item
 
@@ -154,6 +161,11 @@ class _Range:
         return directory > self.after or self.after.startswith(directory)
 
 
+def _is_bare(catalog: Catalog) -> bool:
+    """Whether nothing below the root of a catalog can have come from an object."""
+    return catalog.total_counters.xattr <= bool(catalog.root.xattrs)
+
+
 def _key_order(entry: SourcedEntry) -> bytes:
     return encode_text(entry.key)
 
@@ -162,24 +174,26 @@ def _key_of_directory(path: str) -> str:
     return f"{AREA}{path[1:]}/" if path else AREA
 
 
-def _sourced(path: str, row: BriefRow) -> SourcedEntry | None:
-    if row.xattr is None:
+def sourced(path: str, entry: Entry) -> SourcedEntry | None:
+    """An entry as what it came from; None if it came from no object."""
+    key = source_key(path, entry)
+    if key is None:
         return None
-    xattrs = unpack_xattrs(row.xattr)
-    if ETAG_ATTRIBUTE not in xattrs:
-        return None
-    name = xattrs.get(NAME_ATTRIBUTE, b"").decode()
-    key = _key_of_directory(parent_path(path)) + (name or row.name)
-    if stat.S_ISDIR(row.mode) and not name:
-        key += "/"
     return SourcedEntry(
         key=key,
         path=path,
-        etag=xattrs[ETAG_ATTRIBUTE].decode(),
-        modified=int(xattrs.get(MODIFIED_ATTRIBUTE, str(row.mtime).encode())),
-        size=row.size,
-        mode=row.mode,
+        etag=entry.xattrs[ETAG_ATTRIBUTE].decode(),
+        modified=source_modified(entry),
+        size=entry.size,
+        mode=entry.mode,
     )
+
+
+def _sourced(path: str, row: BriefRow) -> SourcedEntry | None:
+    if row.xattr is None:
+        return None
+    entry = Entry(mode=row.mode, size=row.size, mtime=row.mtime, xattrs=unpack_xattrs(row.xattr))
+    return sourced(path, entry)
 
 
 def _is_elsewhere(path: str, entry: SourcedEntry) -> bool:

@@ -166,9 +166,12 @@ def test_what_came_from_no_object_is_never_touched(world):
 def test_a_prefix_narrows_what_is_looked_at(world):
     lost(world, "cvmfs/in/a", b"1")
     lost(world, "cvmfs/out", b"2")
-    ask(world, prefix="in/")
+    ask(world, "an errand", prefix="in/")
     assert files(world) == {"/in/a": b"1"}
-    assert not last(world).whole
+    assert last(world) is None
+    lost(world, "cvmfs/in/b", b"1")
+    ask(world, "a person", prefix="in/", again=True)
+    assert (last(world).whole, last(world).counts.objects, last(world).counts.new) == (False, 2, 1)
 
 
 # Refused objects and their problems
