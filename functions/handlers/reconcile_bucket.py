@@ -129,11 +129,13 @@ class _Part:
         for number, verdict in enumerate(reconciling.verdicts(scope), start=1):
             if verdict.difference is not None:
                 waiting.append(verdict.difference)
-            if len(waiting) >= BATCH or number % CHECK_EVERY == 0:
+            full = len(waiting) >= BATCH
+            is_over = (full or number % CHECK_EVERY == 0) and time.monotonic() >= self._leave_at
+            if full or is_over:
                 self._send(waiting)
                 waiting = []
-                if time.monotonic() >= self._leave_at:
-                    return verdict.key
+            if is_over:
+                return verdict.key
         self._send(waiting)
         return ""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from functions.errors import RepositoryUnknown, Retryable
+from gateway.cli.bucket_state import bucket_state
 from gateway.cli.options import (
     DEFAULT_FOLDER,
     AsJson,
@@ -163,10 +164,11 @@ def status(
         **_kept(fqrn, folder, address),
         now=now,
     )
+    bucket = bucket_state(fqrn, folder, address)
     if as_json:
-        write_json(shown.members() | {"signatures_checked": keys is not None})
+        write_json(shown.members() | bucket.members() | {"signatures_checked": keys is not None})
         return
-    for line in shown.lines():
+    for line in (*shown.lines(), *bucket.lines()):
         write_line(line)
     tell_unsigned(keys)
 

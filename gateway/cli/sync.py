@@ -106,14 +106,20 @@ def _scope(prefix: str) -> Scope:
 
 def _ask(fqrn: str, folder: Path, *, prefix: str, allow_empty: bool) -> str:
     """Ask for a reconciliation, and return its cause, by which it is found again."""
+    from functions import wiring  # noqa: PLC0415
+
+    cause = f"cvmfs-cloud sync {wiring.utc_now().isoformat(timespec='milliseconds')}"
+    request(fqrn, folder, cause=cause, prefix=prefix, allow_empty=allow_empty, again=True)
+    return cause
+
+
+def request(fqrn: str, folder: Path, **wish: Any) -> None:
+    """Send ``reconciliation.requested`` with these fields."""
     from events import ReconciliationRequested  # noqa: PLC0415
     from functions import wiring  # noqa: PLC0415
 
-    now = wiring.utc_now()
-    cause = f"cvmfs-cloud sync {now.isoformat(timespec='milliseconds')}"
-    request = ReconciliationRequested(repository=fqrn, cause=cause, prefix=prefix, allow_empty=allow_empty, again=True)
-    _bus(folder).publish([request.to_cloudevent(source=SOURCE, time=now)])
-    return cause
+    wanted = ReconciliationRequested(repository=fqrn, **wish)
+    _bus(folder).publish([wanted.to_cloudevent(source=SOURCE, time=wiring.utc_now())])
 
 
 def _ask_for_all(folder: Path) -> int:
@@ -141,15 +147,21 @@ def _mapping(folder: Path) -> Mapping[str, str]:
     """The settings of the service: from the environment if they are there, else those of the running local stack."""
     if os.environ.get("S3_ENDPOINT"):
         return os.environ
-    try:
-        settings: Any = json.loads((folder / "stack.json").read_text())["settings"]
-    except (OSError, ValueError, KeyError, TypeError):
-        settings = None
-    if not isinstance(settings, dict):
+    settings = stack_settings(folder)
+    if settings is None:
         raise typer.BadParameter(
             f"no stack runs in {folder}, and the environment has not the settings of a service (functions/README.md)"
         )
     return settings
+
+
+def stack_settings(folder: Path) -> Mapping[str, str] | None:
+    """The settings of the stack that runs in a folder; None without one."""
+    try:
+        settings: Any = json.loads((folder / "stack.json").read_text())["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return settings if isinstance(settings, dict) else None
 
 
 # Waiting

@@ -145,6 +145,38 @@ def test_what_does_not_come_in_time_ends_with_three(world, monkeypatch, handled)
     assert ("4 differences are not published" in result.stderr) is (handled != "nothing")
 
 
+def test_status_says_how_it_went_and_has_a_late_bucket_looked_for(world, monkeypatch, tmp_path):
+    def lines():
+        return [line for line in run("status", FQRN, "--folder", tmp_path).stdout.splitlines() if line.startswith("bucket ")]
+
+    class Served:
+        fetch = staticmethod(lambda path: (blob := world.store_of(FQRN).get(path)) and blob.body)
+        exists = staticmethod(lambda path: world.store_of(FQRN).has(path))
+
+    base = SERVICE["REPOSITORY_URL"]
+    (tmp_path / "stack.json").write_text(json.dumps({"settings": SERVICE, "repository_url": base}))
+    monkeypatch.setattr(wiring, "open_fetch", lambda address: (Served.fetch, Served.exists))
+    monkeypatch.setattr(wiring, "utc_now", world.clock)
+    assert lines() == []
+    differ(world)
+    sync(FQRN)
+    world.run_until_quiet()
+    (line,) = lines()
+    assert line.startswith("bucket      compared at 2026-03-01 12:0")
+    assert line.endswith("5 objects, 5 differences")
+    world.source.remove_bucket("alice")
+    sync(FQRN)
+    world.run_until_quiet()
+    assert lines() == ["bucket      is not there yet; once it is, what it holds is published within a minute"]
+    world.source.put("alice", "cvmfs/back", b"1")
+    assert json.loads(run("status", FQRN, "--folder", tmp_path, "--json").stdout)["bucket"]["waiting"]
+    world.run_until_quiet()
+    shown = json.loads(run("status", FQRN, "--folder", tmp_path, "--json").stdout)["bucket"]
+    assert (shown["waiting"], shown["reconciliation"]["cause"]) == (False, "status")
+    with world.reader() as snapshot:
+        assert snapshot.read("/back") == b"1"
+
+
 def test_all_repositories_at_once(world):
     world.repository("bob")
     assert sync("--all").stdout == "Asked for 2 repositories.\n"
