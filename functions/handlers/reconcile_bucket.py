@@ -72,7 +72,7 @@ class _Part:
         """Attach the bucket, compare, send, and tell; a bucket that cannot be believed changes nothing."""
         try:
             bucket = (look_at if self._is_errand else attach)(self._record, self._cloud)
-            if reconciliation_timers.is_untimely(self._request, self._cloud):
+            if reconciliation_timers.is_untimely(self._request, self._cloud, STEP):
                 return
             self._reconcile(bucket)
         except RepositoryNotReady:

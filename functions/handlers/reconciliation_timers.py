@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from cloudevents.http import CloudEvent
 
-from events import ReconciliationRequested
+from events import ReconciliationRequested, RepositoryChanged
 from events.event import traceparent_of
 from functions.handlers import handle_bucket_notification
 from functions.handlers.cloud import Cloud, event_source
@@ -49,14 +49,21 @@ def is_stale(request: ReconciliationRequested, event: CloudEvent, cloud: Cloud) 
     return caused(request) and bool(time) and cloud.clock() - datetime.fromisoformat(str(time)) > STALE_AFTER
 
 
-def is_untimely(request: ReconciliationRequested, cloud: Cloud) -> bool:
-    """Whether a timer made the request, and what it would find is on its way already."""
+def is_untimely(request: ReconciliationRequested, cloud: Cloud, step: str) -> bool:
+    """Whether a timer made the request, and what it would find is on its way already.
+
+    Changes that wait for a publisher whose wake-up got lost get another one.
+    """
     if not caused(request) or request.start_after:
         return False
     if _piled_up(cloud):
         return True
     cloud.bus.declare_changes(request.repository)
-    return cloud.bus.changes_state(request.repository).ready > 0
+    state = cloud.bus.changes_state(request.repository)
+    if state.ready and not state.consumers:
+        wake_up = RepositoryChanged(repository=request.repository, cause=request.cause)
+        cloud.bus.publish([wake_up.to_cloudevent(source=event_source(step), time=cloud.clock())])
+    return state.ready > 0
 
 
 def _piled_up(cloud: Cloud) -> bool:

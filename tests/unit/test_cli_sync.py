@@ -147,7 +147,9 @@ def test_what_does_not_come_in_time_ends_with_three(world, monkeypatch, handled)
 
 def test_status_says_how_it_went_and_has_a_late_bucket_looked_for(world, monkeypatch, tmp_path):
     def lines():
-        return [line for line in run("status", FQRN, "--folder", tmp_path).stdout.splitlines() if line.startswith("bucket ")]
+        return [
+            line for line in run("status", FQRN, "--folder", tmp_path).stdout.splitlines() if line.startswith("bucket ")
+        ]
 
     class Served:
         fetch = staticmethod(lambda path: (blob := world.store_of(FQRN).get(path)) and blob.body)

@@ -407,6 +407,18 @@ def test_a_timer_adds_nothing_to_what_is_on_its_way(world, monkeypatch):
     assert files(world) == {"/a": b"1"}
 
 
+def test_changes_whose_wake_up_is_lost_get_another_one_by_the_timer(world):
+    world.upload("cvmfs/a", b"1")
+    while world.deliver("handle-bucket-notification"):
+        pass
+    while world.bus.pop("fn.publish-transaction") is not None:
+        pass
+    world.run_until_quiet()
+    assert files(world) == {}
+    tick(world)
+    assert files(world) == {"/a": b"1"}
+
+
 def test_a_request_of_a_timer_that_could_not_be_granted_for_long_gives_way_to_the_next(world):
     lost(world, "cvmfs/a", b"1")
     request = ReconciliationRequested(repository=FQRN, cause="timer 2026-03-01T12:00")
