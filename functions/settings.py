@@ -61,6 +61,10 @@ class Settings(BaseModel):
     """Seconds after which a publisher under sustained load hands its repository on, well below the request timeout."""
     record_keep_s: float = Field(default=5.0, ge=0, le=300)
     """Seconds after which a process reads a repository's record again: how long a suspension or setting may take."""
+    reconcile_leg_s: float = Field(default=120.0, ge=0, le=500)
+    """Seconds after which a long reconciliation goes on with an event of its own, well below the request timeout."""
+    empty_bucket_limit: int = Field(default=100, ge=0)
+    """Files from a bucket that may all go at once when it is found empty; more only when somebody confirms it."""
     files_limit: int | None = Field(default=None, ge=0)
     """Files, links and directories of a repository that has no limit of its own; no limit if not set."""
     bytes_limit: int | None = Field(default=None, ge=0)

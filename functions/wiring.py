@@ -175,8 +175,9 @@ def open_reconciling(settings: Settings, fqrn: str, *, allow_empty: bool) -> Rec
     from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
     from functions.adapters.s3_objects import S3ObjectSource  # noqa: PLC0415
     from functions.publishing.head import ObjectCache  # noqa: PLC0415
+    from functions.publishing.known_rules import KnownRules  # noqa: PLC0415
     from functions.publishing.reconciliations import attachment_of, is_made_anew  # noqa: PLC0415
-    from functions.publishing.reconciling import Reconciling, open_view, targets_of  # noqa: PLC0415
+    from functions.publishing.reconciling import Reconciling, open_view  # noqa: PLC0415
     from functions.publishing.records import load_record  # noqa: PLC0415
 
     connection = _connection(settings)
@@ -184,6 +185,7 @@ def open_reconciling(settings: Settings, fqrn: str, *, allow_empty: bool) -> Rec
     record = load_record(state, fqrn)
     buckets = _buckets(settings, connection)
     store = S3BlobStore(connection, settings.repository_bucket, fqrn)
+    rules = KnownRules(S3ObjectSource(connection), state, utc_now)
     exists = buckets.exists(record.bucket)
     identity = buckets.identity(record.bucket) if exists else None
     reconciling = Reconciling(
@@ -191,7 +193,7 @@ def open_reconciling(settings: Settings, fqrn: str, *, allow_empty: bool) -> Rec
         source=S3ObjectSource(connection),
         state=state,
         view=open_view(fqrn, store, ObjectCache(settings.catalog_cache_mib << 20)),
-        target_of=targets_of(record),
+        expected=rules.fresh(record),
         now=utc_now(),
         keep_gone=not allow_empty and is_made_anew(attachment_of(state, fqrn), identity or ""),
     )

@@ -33,11 +33,11 @@ from functions.handlers.cloud import Cloud
 from functions.handlers.reconcile_bucket import reconcile_bucket
 from functions.local.servers import CephServer
 from functions.publishing import creation
-from functions.publishing.application import entry_of
 from functions.publishing.head import ObjectCache
 from functions.publishing.pace import Pace
 from functions.publishing.reconciliations import last_reconciliation
 from functions.publishing.records import RepositoryRecord, keep_record
+from functions.publishing.sources import entry_of
 from functions.publishing.tree import CatalogTree
 from functions.settings import Settings
 

@@ -16,11 +16,11 @@ from functions.handlers.attaching import Bucket, attach, follow, look_at
 from functions.handlers.cloud import Cloud, event_source
 from functions.handlers.problems import tell
 from functions.handlers.timers import is_timer
-from functions.publishing.comparison import Difference
-from functions.publishing.keys import AREA
+from functions.publishing.comparison import Difference, Reason
+from functions.publishing.keys import AREA, SETTINGS_KEY
 from functions.publishing.looks import notifications, removals
 from functions.publishing.reconciliations import Counts, Progress, Reconciliation, last_reconciliation
-from functions.publishing.reconciling import BucketNotBelieved, Reconciling, Scope, open_view, targets_of
+from functions.publishing.reconciling import BucketNotBelieved, Reconciling, Scope, open_view
 from functions.publishing.records import (
     RepositoryRecord,
     Standing,
@@ -105,7 +105,7 @@ class _Part:
             source=cloud.source,
             state=cloud.state,
             view=open_view(self._fqrn, cloud.repository_store(self._fqrn), cloud.cache),
-            target_of=targets_of(self._record),
+            expected=cloud.rules.fresh(self._record),
             now=cloud.clock(),
             keep_gone=bucket.made_anew and not self._request.allow_empty,
         )
@@ -113,6 +113,8 @@ class _Part:
             reconciling.check_bucket(exists=bucket.exists, empty_limit=cloud.settings.empty_bucket_limit)
         cloud.bus.declare_changes(self._fqrn)
         self._keep(self._before)
+        if self._before.whole and not self._request.start_after:
+            self._look_at_settings()
         position = self._compare(reconciling)
         so_far = self._before.counts + Counts(**asdict(reconciling.tally))
         here = self._before.model_copy(update={"counts": so_far, "position": position})
@@ -121,6 +123,16 @@ class _Part:
             self._publish(self._request.model_copy(update={"start_after": position}))
         else:
             self._finish(here, bucket, reconciling.told_of)
+
+    def _look_at_settings(self) -> None:
+        """Have a change of the bucket's rules followed that nobody has heard of."""
+        try:
+            unheard = self._cloud.rules.changed(self._record) is not None
+        except UploadRefused:
+            unheard = problem_of(self._cloud.state, self._fqrn, SETTINGS_KEY) is None
+        if unheard:
+            info = self._cloud.source.head(self._record.bucket, SETTINGS_KEY)
+            self._send([Difference(SETTINGS_KEY, Reason.REWRITTEN, info=info)])
 
     def _compare(self, reconciling: Reconciling) -> str:
         """Send the differences; returns the last key that was looked at if the time is up, else an empty one."""

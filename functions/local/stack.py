@@ -173,7 +173,7 @@ class Stack:
         # Only now there is an exchange for RadosGW to publish to.
         ack_level = self.settings_mapping()["AMQP_ACK_LEVEL"]
         self.ceph.ensure_topics(self.topics, self.rabbit.endpoints.amqp_url, "notification", ack_level=ack_level)
-        if self._resumed:
+        if self._resumed and self._runtime is not None:
             # Whoever uploaded while nothing ran, or as it stopped, may not have been heard.
             self._runtime.ring(RECONCILE_TIMER)
         StackFile(

@@ -6,9 +6,10 @@ object: an object is what its etag, size and LastModified say, as they stand in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from functions.cvmfs.entry import encode_text
 from functions.errors import UploadRefused
@@ -16,8 +17,16 @@ from functions.ports import ObjectInfo
 from functions.publishing.keys import Target, TargetKind
 from functions.publishing.sourced_entries import SourcedEntry
 
-TargetOf = Callable[[str], Target | None]
-"""Where the object of a key belongs by the rules of now: None if nowhere; raises UploadRefused if it cannot be."""
+
+class Expected(Protocol):
+    """What the rules of now make of objects."""
+
+    @property
+    def permissions(self) -> str:
+        """Which of them decide the permissions of entries, as these say themselves."""
+
+    def place(self, key: str) -> Target | None:
+        """Where the object of a key belongs: None if nowhere; raises UploadRefused if it cannot be."""
 
 
 class Reason(StrEnum):
@@ -30,6 +39,8 @@ class Reason(StrEnum):
     """The same content at another time: its metadata may be others."""
     MOVED = "belongs elsewhere"
     """The rules of now put it at another path, or make something else of it, or leave it out."""
+    RULES = "other rules"
+    """The rules of now give it other permissions."""
     GONE = "gone"
     REFUSED = "refused"
     """It cannot be published, which the user has not been told yet."""
@@ -104,14 +115,12 @@ class SideBySide:
             yield Pair(key, here, tuple(found))
 
 
-def judge(pair: Pair, target_of: TargetOf) -> Difference | None:
+def judge(pair: Pair, expected: Expected) -> Difference | None:
     """What is to be done about a key; None if bucket and repository agree on it."""
     try:
-        target = target_of(pair.key)
+        target = expected.place(pair.key)
     except UploadRefused:
         return _judge_refused(pair)
-    if target is not None and target.kind is TargetKind.ROOT:
-        target = None
     path = "" if target is None else target.path
     elsewhere = tuple(entry.path for entry in pair.entries if entry.path != path)
     if pair.info is None:
@@ -119,7 +128,7 @@ def judge(pair: Pair, target_of: TargetOf) -> Difference | None:
     if target is None:
         return Difference(pair.key, Reason.MOVED, elsewhere[0], pair.info) if elsewhere else None
     here = next((entry for entry in pair.entries if entry.path == path), None)
-    reason = _difference(pair.info, here, target)
+    reason = _difference(pair.info, here, target, expected.permissions)
     if elsewhere and reason in {None, Reason.NEW}:
         reason = Reason.MOVED
     return None if reason is None else Difference(pair.key, reason, path, pair.info)
@@ -138,13 +147,15 @@ def _gone(pair: Pair, path: str) -> Difference:
     return Difference(pair.key, Reason.GONE, pair.entries[0].path, is_elsewhere=True)
 
 
-def _difference(info: ObjectInfo, entry: SourcedEntry | None, target: Target) -> Reason | None:
+def _difference(info: ObjectInfo, entry: SourcedEntry | None, target: Target, permissions: str) -> Reason | None:
     if entry is None:
         return Reason.NEW
     if (target.kind is TargetKind.ARCHIVE) != entry.is_archive:
         return Reason.MOVED
     if info.etag != entry.etag or (target.kind is TargetKind.FILE and entry.is_file and info.size != entry.size):
         return Reason.REPLACED
+    if entry.permissions != permissions:
+        return Reason.RULES
     return Reason.REWRITTEN if int(info.modified.timestamp()) != entry.modified else None
 
 

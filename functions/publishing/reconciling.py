@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import partial
 
 from functions.cvmfs.address import Address, Digest, Kind
 from functions.cvmfs.catalog_cache import CatalogCache
@@ -13,13 +12,13 @@ from functions.cvmfs.entry import parent_path
 from functions.cvmfs.tree_view import TreeView
 from functions.errors import Permanent, RepositoryNotReady, UploadRefused
 from functions.ports import BlobStore, ObjectSource
-from functions.publishing.application import NAME_ATTRIBUTE
-from functions.publishing.comparison import Difference, Pair, Reason, SideBySide, Tally, TargetOf, judge
+from functions.publishing.comparison import Difference, Expected, Pair, Reason, SideBySide, Tally, judge
 from functions.publishing.head import ObjectCache, read_head, read_object
-from functions.publishing.keys import AREA, Target, TargetKind, key_to_target
+from functions.publishing.keys import AREA
 from functions.publishing.objects import Objects
 from functions.publishing.records import RepositoryRecord, problem_of, problem_path
 from functions.publishing.sourced_entries import SourcedEntries, sourced
+from functions.publishing.sources import is_archive
 
 OPEN_CATALOGS = 16 << 20
 """Bytes of catalogs that are kept open; more are opened again."""
@@ -78,7 +77,7 @@ class Reconciling:
     source: ObjectSource
     state: BlobStore
     view: TreeView
-    target_of: TargetOf
+    expected: Expected
     now: datetime
     keep_gone: bool = False
     """Whether nothing is taken for gone, since the bucket is another one than it was."""
@@ -116,7 +115,7 @@ class Reconciling:
             self.tally,
         )
         for pair in pairs:
-            found = judge(pair, self.target_of)
+            found = judge(pair, self.expected)
             if found is not None and found.reason is Reason.NEW:
                 found = self._judge_new(pair, found)
             if found is None:
@@ -141,7 +140,7 @@ class Reconciling:
         if here is None:
             return found
         if here.key == pair.key:
-            return judge(replace(pair, entries=(here,)), self.target_of)
+            return judge(replace(pair, entries=(here,)), self.expected)
         return None if found.key.endswith("/") and here.is_archive else found
 
     def _stays_out(self, found: Difference, told: set[str]) -> bool:
@@ -163,7 +162,7 @@ class Reconciling:
         while above:
             entry = self.view.lookup(above)
             if entry is not None:
-                return entry.is_directory and NAME_ATTRIBUTE not in entry.xattrs
+                return entry.is_directory and not is_archive(entry)
             above = parent_path(above)
         return True
 
@@ -179,13 +178,3 @@ def open_view(fqrn: str, store: BlobStore, cache: ObjectCache) -> TreeView:
         return read_object(objects, cache, Address(digest, Kind.CATALOG))
 
     return TreeView(head.manifest.root, load, CatalogCache(OPEN_CATALOGS))
-
-
-def targets_of(record: RepositoryRecord) -> TargetOf:
-    """Where objects of a repository's bucket belong."""
-    return partial(_target, unpack_archives=record.settings.unpack_archives)
-
-
-def _target(key: str, *, unpack_archives: bool) -> Target | None:
-    target = key_to_target(key, unpack_archives=unpack_archives)
-    return None if target.kind is TargetKind.ROOT else target

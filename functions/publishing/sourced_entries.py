@@ -11,19 +11,30 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush, merge
-from itertools import count, islice
+from itertools import chain, count, islice
 
 from functions.cvmfs.catalog import Catalog, NestedReference
 from functions.cvmfs.catalog_entries import BriefRow
 from functions.cvmfs.entry import Entry, base_name, encode_text, parent_path, unpack_xattrs
 from functions.cvmfs.tree_view import TreeView
-from functions.publishing.application import ETAG_ATTRIBUTE, NAME_ATTRIBUTE, source_key, source_modified
 from functions.publishing.keys import AREA
+from functions.publishing.sources import (
+    ETAG_ATTRIBUTE,
+    KEY_ATTRIBUTE,
+    NAME_ATTRIBUTE,
+    PERMISSIONS_ATTRIBUTE,
+    is_archive,
+    source_key,
+    source_modified,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class SourcedEntry:
-    """An entry that came from an object: `key`, `etag` and `modified` (s) are the object's, the rest is the entry's."""
+    """An entry that came from an object: `key`, `etag` and `modified` (s) are the object's, the rest is the entry's.
+
+    `permissions` are the rules that decided those of the entry.
+    """
 
     key: str
     path: str
@@ -31,6 +42,7 @@ class SourcedEntry:
     modified: int
     size: int
     mode: int
+    permissions: str = ""
 
     @property
     def is_archive(self) -> bool:
@@ -90,7 +102,7 @@ class SourcedEntries:
         known = 0
         for reference in top.nested().values():
             mount = top.lookup(reference.path)
-            if mount is not None and NAME_ATTRIBUTE in mount.xattrs:
+            if mount is not None and is_archive(mount):
                 archives.append(reference)
             else:
                 known += self._survey_nested(reference)
@@ -186,6 +198,7 @@ def sourced(path: str, entry: Entry) -> SourcedEntry | None:
         modified=source_modified(entry),
         size=entry.size,
         mode=entry.mode,
+        permissions=entry.xattrs.get(PERMISSIONS_ATTRIBUTE, b"").decode(),
     )
 
 
@@ -203,7 +216,8 @@ def _is_elsewhere(path: str, entry: SourcedEntry) -> bool:
 
 
 def _strays(catalog: Catalog) -> Iterator[SourcedEntry]:
-    for path, row in catalog.brief_rows_with(NAME_ATTRIBUTE):
+    rows = (catalog.brief_rows_with(attribute) for attribute in (NAME_ATTRIBUTE, KEY_ATTRIBUTE))
+    for path, row in chain.from_iterable(rows):
         entry = _sourced(path, row)
         # The root entry of a nested catalog is in the catalog above too.
         if path != catalog.path and entry is not None and _is_elsewhere(path, entry):

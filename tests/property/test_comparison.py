@@ -13,11 +13,11 @@ from functions.cvmfs.catalog_cache import CatalogCache
 from functions.cvmfs.entry import Entry, encode_text, parent_path
 from functions.cvmfs.tree_view import TreeView
 from functions.ports import ObjectInfo
-from functions.publishing.application import ETAG_ATTRIBUTE, NAME_ATTRIBUTE
 from functions.publishing.commit import marker_entry
 from functions.publishing.comparison import Reason, SideBySide, judge
-from functions.publishing.keys import key_to_target
+from functions.publishing.rules import Rules
 from functions.publishing.sourced_entries import SourcedEntries
+from functions.publishing.sources import ETAG_ATTRIBUTE, NAME_ATTRIBUTE
 from functions.publishing.tree import CatalogTree
 
 MARKER = marker_entry(HashAlgorithm.SHA1, mtime=1)
@@ -155,7 +155,7 @@ def test_exactly_what_differs_is_found(tree, data):
         if change != "same":
             expected[key] = Reason.REPLACED if change == "etag" else Reason.REWRITTEN
     objects.sort(key=lambda info: encode_text(info.key))
-    judged = [judge(pair, key_to_target) for pair in SideBySide(objects, SourcedEntries(view).in_key_order())]
+    judged = [judge(pair, Rules()) for pair in SideBySide(objects, SourcedEntries(view).in_key_order())]
     found = {difference.key: difference.reason for difference in judged if difference is not None}
     assert {key: reason for key, reason in found.items() if not key.endswith("0ther.zip")} == expected
     assert all(reason is Reason.GONE for key, reason in found.items() if key.endswith("0ther.zip"))

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from functions import wiring
-from functions.publishing.reconciling import Reconciling, open_view, targets_of
+from functions.publishing.reconciling import Reconciling, open_view
 from functions.publishing.records import load_record
+from functions.publishing.rules import Rules
 from tests.cli_repository import run
 from tests.world import World
 
@@ -32,7 +33,7 @@ def world(monkeypatch) -> Iterator[World]:
     def reconciling(settings, fqrn, *, allow_empty):
         record = load_record(world.state, fqrn)
         view = open_view(fqrn, world.store_of(fqrn), world.cloud.cache)
-        held = Reconciling(record, world.source, world.state, view, targets_of(record), world.clock())
+        held = Reconciling(record, world.source, world.state, view, Rules(), world.clock())
         if not allow_empty:
             held.check_bucket(exists=world.buckets.exists(record.bucket), empty_limit=settings.empty_bucket_limit)
         return held

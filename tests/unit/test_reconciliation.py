@@ -14,6 +14,7 @@ from cloudevents.http import CloudEvent
 from events import ReconciliationRequested
 from functions.handlers import reconcile_bucket, reconciliation_timers
 from functions.handlers.timers import PING
+from functions.publishing.keys import SETTINGS_KEY
 from functions.publishing.reconciliations import Progress, is_waiting, last_reconciliation
 from functions.publishing.records import Standing, change_record
 from tests.world import SETTINGS, World
@@ -115,7 +116,9 @@ def test_an_equal_repository_is_left_alone_and_no_object_is_read(world, monkeypa
     world.run_until_quiet()
     before = world.revision()
     monkeypatch.setattr(world.source, "open", lambda bucket, key: pytest.fail(f"{key} was read"))
-    monkeypatch.setattr(world.source, "head", lambda bucket, key: pytest.fail(f"{key} was asked for"))
+    monkeypatch.setattr(
+        world.source, "head", lambda bucket, key: None if key == SETTINGS_KEY else pytest.fail(f"{key} was asked for")
+    )
     ask(world)
     assert world.revision() == before
     counts = last(world).counts
@@ -228,6 +231,54 @@ def test_the_loser_of_a_clash_comes_back_when_the_winner_went_unseen(world):
     ask(world, "the way is free")
     assert files(world) == {"/a": b"file"}
     assert world.problems() == {}
+
+
+# Rules of the bucket
+
+
+def rules(world: World, text: str) -> None:
+    """Settings of which no message tells."""
+    lost(world, SETTINGS_KEY, text.encode())
+
+
+def test_rules_that_nobody_heard_of_are_followed(world):
+    world.upload("cvmfs/keep", b"1", mode="0600")
+    world.upload("cvmfs/drop.log", b"1")
+    world.upload("cvmfs/sw/x.tar.gz", tar(member=b"m"))
+    world.run_until_quiet()
+    rules(world, 'exclude = ["*.log"]\n[archives]\ntarget = "software"\n[permissions]\nfiles = "0755"\n')
+    ask(world)
+    with world.reader() as snapshot:
+        found = {path: entry.mode & 0o777 for path, entry in snapshot.walk() if entry.is_regular}
+    assert {path for path in found if not path.endswith(".cvmfscatalog")} == {"/keep", "/software/sw/x/member"}
+    assert found["/keep"] == 0o755
+    revision = world.revision()
+    ask(world, "and again")
+    assert (world.revision(), last(world).counts.differences) == (revision, 0)
+
+
+@pytest.mark.parametrize("prefix", ["", "sw/"])
+def test_an_archive_that_stands_elsewhere_is_no_difference_and_goes_when_its_object_went_unseen(world, prefix):
+    rules(world, '[archives]\ntarget = "software"\n')
+    lost(world, "cvmfs/sw/x.tar.gz", tar(member=b"m"))
+    lost(world, "cvmfs/a", b"1")
+    ask(world)
+    assert files(world) == {"/a": b"1", "/software/sw/x/member": b"m"}
+    before = len(world.bus.published)
+    ask(world, "equal", prefix=prefix)
+    assert not [event for event in world.bus.published[before:] if event["type"].endswith("changed")]
+    world.source.delete("alice", "cvmfs/sw/x.tar.gz")
+    ask(world, "gone", prefix=prefix, again=True)
+    assert files(world) == {"/a": b"1"}
+
+
+def test_settings_with_a_mistake_are_told_once(world):
+    rules(world, "nonsense")
+    ask(world)
+    assert world.problems()[SETTINGS_KEY].code == "sync-settings"
+    parked = len(world.bus.parked("handle-bucket-notification"))
+    ask(world, "again")
+    assert len(world.bus.parked("handle-bucket-notification")) == parked == 1
 
 
 # Buckets that cannot be believed
