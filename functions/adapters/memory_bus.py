@@ -181,7 +181,7 @@ class MemoryEventBus:
         with self.moved:
             self.check()
             for body in bodies:
-                self._append(step_queue(step), Message(body))
+                self.send(Message(body, routing_key=step_queue(step)))
 
     def work_waiting(self, step: str) -> int:
         """Messages ready on the queue that feeds a step."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli.output import counted, printable
-from gateway.cli.sync import request, stack_settings, summary
+from gateway.cli.service import stack_settings
+from gateway.cli.sync import request, summary
 
 if TYPE_CHECKING:
     from functions.publishing.reconciliations import Reconciliation

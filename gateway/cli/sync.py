@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +12,7 @@ import typer
 from functions.errors import Permanent, Retryable
 from gateway.cli.options import DEFAULT_FOLDER, AsJson, StackFolder, repository_name
 from gateway.cli.output import counted, printable, say, write_json, write_line
+from gateway.cli.service import service_settings
 
 if TYPE_CHECKING:
     from functions.ports import EventBus
@@ -129,7 +127,7 @@ def _ask_for_all(folder: Path) -> int:
     from functions.settings import Settings  # noqa: PLC0415
 
     now = wiring.utc_now()
-    names = list(repository_names(wiring.build_state(Settings.from_mapping(_mapping(folder)))))
+    names = list(repository_names(wiring.build_state(Settings.from_mapping(service_settings("S3_ENDPOINT", folder)))))
     cause = f"cvmfs-cloud sync --all {now.isoformat(timespec='milliseconds')}"
     requests = [ReconciliationRequested(repository=name, cause=cause) for name in names]
     _bus(folder).publish([request.to_cloudevent(source=SOURCE, time=now) for request in requests])
@@ -139,29 +137,8 @@ def _ask_for_all(folder: Path) -> int:
 def _bus(folder: Path) -> EventBus:
     from functions import wiring  # noqa: PLC0415
 
-    mapping = os.environ if os.environ.get("AMQP_URL") else _mapping(folder)
-    return wiring.open_bus(mapping["AMQP_URL"], mapping.get("EVENT_EXCHANGE", ""))
-
-
-def _mapping(folder: Path) -> Mapping[str, str]:
-    """The settings of the service: from the environment if they are there, else those of the running local stack."""
-    if os.environ.get("S3_ENDPOINT"):
-        return os.environ
-    settings = stack_settings(folder)
-    if settings is None:
-        raise typer.BadParameter(
-            f"no stack runs in {folder}, and the environment has not the settings of a service (functions/README.md)"
-        )
-    return settings
-
-
-def stack_settings(folder: Path) -> Mapping[str, str] | None:
-    """The settings of the stack that runs in a folder; None without one."""
-    try:
-        settings: Any = json.loads((folder / "stack.json").read_text())["settings"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return settings if isinstance(settings, dict) else None
+    settings = service_settings("AMQP_URL", folder)
+    return wiring.open_bus(settings["AMQP_URL"], settings.get("EVENT_EXCHANGE", ""))
 
 
 # Waiting
@@ -172,7 +149,7 @@ def _wait_until_done(fqrn: str, cause: str, folder: Path, give_up_at: float) -> 
     from functions.publishing.reconciliations import Progress, last_reconciliation  # noqa: PLC0415
     from functions.settings import Settings  # noqa: PLC0415
 
-    state = wiring.build_state(Settings.from_mapping(_mapping(folder)))
+    state = wiring.build_state(Settings.from_mapping(service_settings("S3_ENDPOINT", folder)))
     while True:
         last = last_reconciliation(state, fqrn)
         if last is not None and last.cause == cause and last.progress is not Progress.UNDER_WAY:
@@ -193,7 +170,9 @@ def _reconciling(fqrn: str, folder: Path, *, allow_empty: bool) -> Reconciling:
     from functions import wiring  # noqa: PLC0415
     from functions.settings import Settings  # noqa: PLC0415
 
-    return wiring.open_reconciling(Settings.from_mapping(_mapping(folder)), fqrn, allow_empty=allow_empty)
+    return wiring.open_reconciling(
+        Settings.from_mapping(service_settings("S3_ENDPOINT", folder)), fqrn, allow_empty=allow_empty
+    )
 
 
 def _count(reconciling: Reconciling, scope: Scope) -> int:

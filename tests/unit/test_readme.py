@@ -18,6 +18,7 @@ TARGETS = {
     "delete_repository",
     "resign_whitelist",
     "collect_garbage",
+    "reconcile_bucket",
 }
 
 
