@@ -259,11 +259,13 @@ def test_files_uploaded_after_an_archive_stay_in_its_directory_whatever_is_seen_
     assert "cvmfs/t/hidden" in world.problems()
     world.delete("cvmfs/t.tar.gz")
     world.run_until_quiet()
-    assert names(world, "/t") == ["file", "lib"]
+    assert names(world, "/t") == ["file", "hidden", "lib"]
     assert content(world, "/t/lib/extra") == b"4"
+    assert content(world, "/t/hidden") == b"older than the archive"
+    assert world.problems() == {}
 
 
-def test_a_directory_marker_beside_an_archive_changes_nothing(world: World) -> None:
+def test_a_directory_marker_beside_an_archive_changes_nothing_until_the_archive_goes(world: World) -> None:
     world.repository()
     world.upload("cvmfs/t.tar.gz", tar_gz(("a", b"1")))
     world.run_until_quiet()
@@ -272,7 +274,8 @@ def test_a_directory_marker_beside_an_archive_changes_nothing(world: World) -> N
     assert content(world, "/t/a") == b"1"
     world.delete("cvmfs/t.tar.gz")
     world.run_until_quiet()
-    assert names(world) == []
+    assert names(world) == ["t"]
+    assert names(world, "/t") == []
 
 
 def unix_member(name: str, mode: int) -> zipfile.ZipInfo:
