@@ -152,11 +152,13 @@ class Reconciling:
         problem = problem_of(self.state, self.record.repository, found.key)
         if problem is None or problem.etag != found.info.etag or self.now - problem.seen_at >= TRY_REFUSED_AGAIN:
             return False
-        return problem.code != "path-clash" or not self._has_free_way(found.path)
+        return problem.code != "path-clash" or not self._has_free_way(found)
 
-    def _has_free_way(self, path: str) -> bool:
-        """Whether nothing stands at a path or where a directory above it has to be."""
-        if not path or self.view.lookup(path) is not None:
+    def _has_free_way(self, found: Difference) -> bool:
+        """Whether nothing stands at a path or where a directory above it has to be; a marker may find its directory."""
+        path = found.path
+        here = self.view.lookup(path) if path else None
+        if not path or (here is not None and not (found.key.endswith("/") and here.is_directory)):
             return False
         above = parent_path(path)
         while above:

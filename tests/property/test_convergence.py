@@ -13,6 +13,7 @@ from datetime import timedelta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from events import ReconciliationRequested
 from functions.cvmfs.entry import AUTO_MARKER_NAME, MARKER_NAME, base_name
 from functions.publishing.sources import is_sourced
 from tests import bucket_model
@@ -188,3 +189,25 @@ def live(happened, seed) -> None:
     finally:
         lived.close()
         fresh.close()
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(happened=st.lists(operations, max_size=25))
+def test_two_reconciliations_are_enough_whatever_was_not_heard(happened) -> None:
+    world = World()
+    try:
+        life = Life(new_repository(world))
+        for operation in happened:
+            life.do(*operation)
+        # One does for all but objects that lost a clash in the batch in which their way became free.
+        for cause in ("first", "second"):
+            wish = ReconciliationRequested(repository="alice.infn.it", cause=cause, allow_empty=True)
+            world.bus.publish([wish.to_cloudevent(source="/test", time=world.clock())])
+            settle(world)
+        held = {
+            key: (body, dict(info.metadata), int(info.modified.timestamp()))
+            for key, (info, body) in world.source._buckets["alice"].items()
+        }
+        assert differences(shown(world), bucket_model.published(held)) == {}
+    finally:
+        world.close()
