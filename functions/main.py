@@ -25,8 +25,8 @@ from functions.handlers import delete_repository as _delete_repository
 from functions.handlers import edit_repository as _edit_repository
 from functions.handlers import handle_bucket_notification as _handle_bucket_notification
 from functions.handlers import publish_transaction as _publish_transaction
-from functions.handlers import resign_whitelist as _resign_whitelist
 from functions.handlers import reconcile_bucket as _reconcile_bucket
+from functions.handlers import resign_whitelist as _resign_whitelist
 from functions.handlers import store_keys as _store_keys
 from functions.handlers.cloud import Cloud
 from functions.publishing.parked_messages import binary_headers

@@ -85,10 +85,6 @@ class Settings(BaseModel):
     collect_stay_s: float = Field(default=200.0, gt=0, le=500)
     """Seconds after which a collection of garbage or a deletion hands on what is left, well below the request timeout.
     """
-    reconcile_leg_s: float = Field(default=120.0, ge=0, le=500)
-    """Seconds after which a long reconciliation goes on with an event of its own, well below the request timeout."""
-    empty_bucket_limit: int = Field(default=100, ge=0)
-    """Files from a bucket that may all go at once when it is found empty; more only when somebody confirms it."""
     catalog_cache_mib: int = Field(default=48, ge=0)
     retry_for_s: int = Field(default=7 * 24 * 3600, ge=60)
     """Seconds after which an event that still cannot be handled is parked; counted from its CloudEvent time."""

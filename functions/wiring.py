@@ -60,7 +60,6 @@ def build_cloud(mapping: Mapping[str, str]) -> Cloud:
 def cloud_of(settings: Settings, *, name: str = "cvmfs-cloud") -> Cloud:
     """The same from settings that were read; `name` is shown in RabbitMQ's list of connections."""
     from functions.adapters.allocator import give_back_large_buffers  # noqa: PLC0415
-    from functions.adapters.buckets import S3BucketAdmin  # noqa: PLC0415
     from functions.adapters.fair_executor import FairExecutor  # noqa: PLC0415
     from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
     from functions.adapters.s3_objects import S3ObjectSource  # noqa: PLC0415
@@ -119,10 +118,6 @@ def build_queues(url: SecretStr) -> QueueAdmin:
 
 def open_bus(amqp_url: str, *, exchange: str) -> EventBus:
     """The event bus at an address, for a client that has no other settings."""
-
-
-def open_bus(amqp_url: str, exchange: str = "") -> EventBus:
-    """The event bus at an address, for whoever has nothing but that; `exchange` is the service's own by default."""
     from pydantic import SecretStr  # noqa: PLC0415
 
     from functions.adapters.rabbitmq import RabbitEventBus  # noqa: PLC0415
@@ -135,7 +130,6 @@ def open_gateway(url: str) -> Callable[[Sequence[CloudEvent]], None]:
     from functions.adapters.gateway_client import GatewayClient  # noqa: PLC0415
 
     return GatewayClient(url).send
-    return RabbitEventBus(SecretStr(amqp_url), exchange=exchange or "cvmfs", name="command line", clock=utc_now)
 
 
 def build_state(settings: Settings) -> BlobStore:

@@ -13,6 +13,7 @@ from events.event import time_of
 from functions.handlers.cloud import Cloud
 from functions.handlers.wishes import carry_out, publish
 from functions.publishing.deletion import last_revision, sweep
+from functions.publishing.reconciliations import forget
 from functions.publishing.records import RepositoryRecord, Standing, change_record, drop_notes
 from functions.publishing.server_info import delist
 
@@ -49,6 +50,7 @@ def _delete(wish: DeletionRequested, record: RepositoryRecord, event: CloudEvent
     if wish.keys is Keys.DESTROY:
         cloud.keys.destroy_keys(fqrn, subject=record.subject, group=record.group)
     drop_notes(cloud.state, fqrn)
+    forget(cloud.state, fqrn)
     record = change_record(
         cloud.state,
         fqrn,

@@ -25,7 +25,7 @@ class Expected(Protocol):
     def permissions(self) -> str:
         """Which of them decide the permissions of entries, as these say themselves."""
 
-    def place(self, key: str) -> Target | None:
+    def wanted(self, key: str) -> Target | None:
         """Where the object of a key belongs: None if nowhere; raises UploadRefused if it cannot be."""
 
 
@@ -77,6 +77,7 @@ class Tally:
     changed: int = 0
     gone: int = 0
     kept: int = 0
+    held: int = 0
     refused: int = 0
 
     def count(self, reason: Reason) -> None:
@@ -118,7 +119,7 @@ class SideBySide:
 def judge(pair: Pair, expected: Expected) -> Difference | None:
     """What is to be done about a key; None if bucket and repository agree on it."""
     try:
-        target = expected.place(pair.key)
+        target = expected.wanted(pair.key)
     except UploadRefused:
         return _judge_refused(pair)
     path = "" if target is None else target.path

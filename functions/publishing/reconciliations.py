@@ -37,6 +37,8 @@ class Counts(StateFile):
     gone: int = 0
     kept: int = 0
     """Entries whose object is gone, and which stay, since the bucket is another one than it was."""
+    held: int = 0
+    """Differences from before a rollback, which it holds back."""
     refused: int = 0
     """Objects that stay out, since the user has been told why already."""
 
@@ -82,7 +84,7 @@ class Attachment(StateFile):
     @property
     def path(self) -> str:
         """Where it is kept in the state bucket."""
-        return f"attachments/{self.repository}.json"
+        return _attachment_path(self.repository)
 
 
 def reconciliation_path(repository: str) -> str:
@@ -101,7 +103,7 @@ def last_reconciliation(state: BlobStore, repository: str) -> Reconciliation | N
 
 def attachment_of(state: BlobStore, repository: str) -> Attachment | None:
     """What is known of the bucket that a repository follows; None if nothing is, or it cannot be read."""
-    blob = state.get(f"attachments/{repository}.json")
+    blob = state.get(_attachment_path(repository))
     try:
         return None if blob is None else Attachment.from_bytes(blob.body)
     except RepositoryDamaged:
@@ -137,3 +139,13 @@ def waiting_repositories(state: BlobStore) -> Iterator[str]:
     """The repositories that wait for their buckets."""
     for info in state.list(UNATTACHED):
         yield info.path.removeprefix(UNATTACHED)
+
+
+def forget(state: BlobStore, repository: str) -> None:
+    """Remove all of this about a deleted repository; repeating is fine."""
+    for path in (reconciliation_path(repository), _attachment_path(repository), UNATTACHED + repository):
+        state.delete(path)
+
+
+def _attachment_path(repository: str) -> str:
+    return f"attachments/{repository}.json"

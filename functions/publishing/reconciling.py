@@ -16,6 +16,7 @@ from functions.publishing.comparison import Difference, Expected, Pair, Reason, 
 from functions.publishing.head import ObjectCache, read_head, read_object
 from functions.publishing.keys import AREA
 from functions.publishing.objects import Objects
+from functions.publishing.pinning import Pin, is_held_back, read_pin
 from functions.publishing.records import RepositoryRecord, problem_of, problem_path
 from functions.publishing.sourced_entries import SourcedEntries, sourced
 from functions.publishing.sources import is_archive
@@ -108,6 +109,7 @@ class Reconciling:
         prefix = AREA + scope.prefix
         thorough = scope.again or not scope.prefix
         entries = SourcedEntries(self.view, thorough=thorough)
+        pin = read_pin(self.view.open_root())
         told = {info.path for info in self.state.list(f"problems/{self.record.repository}/")}
         pairs = SideBySide(
             self.source.list(self.record.bucket, prefix, after=scope.after),
@@ -119,6 +121,9 @@ class Reconciling:
             if found is not None and found.reason is Reason.NEW:
                 found = self._judge_new(pair, found)
             if found is None:
+                yield Verdict(pair.key)
+            elif _is_held_back(pin, pair):
+                self.tally.held += 1
                 yield Verdict(pair.key)
             elif self.keep_gone and found.reason is Reason.GONE:
                 self.tally.kept += 1
@@ -167,6 +172,13 @@ class Reconciling:
                 return entry.is_directory and not is_archive(entry)
             above = parent_path(above)
         return True
+
+
+def _is_held_back(pin: Pin | None, pair: Pair) -> bool:
+    """Whether a rollback holds back what a look at this key would find."""
+    if pair.info is not None:
+        return is_held_back(pin, int(pair.info.modified.timestamp()))
+    return is_held_back(pin, 0, max(entry.modified for entry in pair.entries))
 
 
 def open_view(fqrn: str, store: BlobStore, cache: ObjectCache) -> TreeView:

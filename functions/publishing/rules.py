@@ -58,9 +58,6 @@ class Rules:
 
     def wanted(self, key: str) -> Target | None:
         """Where the object of a key is to be found in the repository, or None if nowhere; raises UploadRefused."""
-
-    def place(self, key: str) -> Target | None:
-        """Where the object of a key goes, None if it is left out; raises UploadRefused."""
         target = self.target(key)
         return None if target.kind is TargetKind.ROOT or self.excludes(key) else target
 

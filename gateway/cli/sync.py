@@ -138,7 +138,7 @@ def _bus(folder: Path) -> EventBus:
     from functions import wiring  # noqa: PLC0415
 
     settings = service_settings("AMQP_URL", folder)
-    return wiring.open_bus(settings["AMQP_URL"], settings.get("EVENT_EXCHANGE", ""))
+    return wiring.open_bus(settings["AMQP_URL"], exchange=settings.get("EVENT_EXCHANGE", "cvmfs"))
 
 
 # Waiting

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.cvmfs.address import Digest, HashAlgorithm, Kind
@@ -107,6 +107,7 @@ def trees(draw):
     return stored(wanted, nested)
 
 
+@settings(deadline=None)
 @given(trees(), st.sampled_from(["", "a", "a/", "a-", "-", "é/"]), st.sampled_from(["", "a", "a/a", "a.", "é"]))
 def test_entries_come_in_the_order_of_their_keys_from_any_key_on(tree, prefix, after):
     view, keys = tree
@@ -123,6 +124,7 @@ def test_entries_come_in_the_order_of_their_keys_from_any_key_on(tree, prefix, a
     assert found == expected
 
 
+@settings(deadline=None)
 @given(trees())
 def test_every_key_of_either_side_comes_once(tree):
     view, keys = tree
@@ -137,6 +139,7 @@ def test_every_key_of_either_side_comes_once(tree):
 changes = st.sampled_from(["same", "etag", "time", "gone"])
 
 
+@settings(deadline=None)
 @given(trees(), st.data())
 def test_exactly_what_differs_is_found(tree, data):
     view, keys = tree

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from cloudevents.http import CloudEvent
 
-from events import ReconciliationRequested
+from events import ReconciliationRequested, RollbackRequested
 from functions.handlers import reconcile_bucket, reconciliation_timers
 from functions.handlers.timers import PING
 from functions.publishing.keys import SETTINGS_KEY
@@ -419,6 +419,23 @@ def test_notifications_that_somebody_took_away_are_attached_again(world):
     world.buckets._watched.clear()
     ask(world)
     assert world.buckets.notified == {"alice"}
+
+
+def test_what_a_rollback_holds_back_is_no_difference(world):
+    world.upload("cvmfs/a", b"1")
+    world.run_until_quiet()
+    world.upload("cvmfs/b", b"2")
+    world.run_until_quiet()
+    world.ask(RollbackRequested(repository=FQRN, request="back"))
+    world.run_until_quiet()
+    assert files(world) == {"/a": b"1"}
+    world.source.delete("alice", "cvmfs/a")
+    ask(world)
+    assert files(world) == {"/a": b"1"}
+    assert (last(world).counts.held, last(world).counts.differences) == (2, 0)
+    lost(world, "cvmfs/c", b"3")
+    ask(world, "newer than the rollback")
+    assert files(world) == {"/a": b"1", "/c": b"3"}
 
 
 # Timers
