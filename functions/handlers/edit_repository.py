@@ -143,7 +143,11 @@ def _resume(wish: ResumptionRequested, cloud: Cloud) -> list[Event]:
 
 def _set(wish: SettingsRequested, cloud: Cloud) -> list[Event]:
     _change(wish, cloud, lambda record: {"settings": changed_settings(record.settings, wish.changes)})
-    return [SettingsChanged(repository=wish.repository, request=wish.request, changes=wish.changes)]
+    return [
+        SettingsChanged(repository=wish.repository, request=wish.request, changes=wish.changes),
+        # What was refused may fit now, and what is published may be wanted in another form.
+        ReconciliationRequested(repository=wish.repository, cause=wish.id, again=True),
+    ]
 
 
 def _change(wish: Wish, cloud: Cloud, changes: Callable[[RepositoryRecord], dict[str, object]]) -> None:

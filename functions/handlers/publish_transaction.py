@@ -22,7 +22,6 @@ from functions.cvmfs.entry import Entry
 from functions.errors import UploadRefused
 from functions.handlers.cloud import Cloud, event_source
 from functions.handlers.problems import tell
-from functions.handlers.timers import is_timer, wake_up_all
 from functions.ports import ChangeConsumer, Delivery
 from functions.publishing.application import Outcome, apply_records
 from functions.publishing.commit import Published
@@ -50,9 +49,6 @@ def publish_transaction(event: CloudEvent, cloud: Cloud) -> None:
     Changes of a repository that is suspended, or whose owner wants revisions at certain times only, stay in the queue:
     it is resumed with a look at its whole bucket, and a timer wakes publishers for what waits.
     """
-    if is_timer(event):
-        wake_up_all(event, cloud, STEP)
-        return
     changed = RepositoryChanged.from_cloudevent(event)
     fqrn = changed.repository
     leave_at = time.monotonic() + cloud.settings.publish_stay_s

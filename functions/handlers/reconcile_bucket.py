@@ -17,11 +17,12 @@ from functions.handlers.cloud import Cloud, event_source
 from functions.handlers.problems import tell
 from functions.handlers.timers import is_timer
 from functions.publishing.comparison import Difference, Reason
-from functions.publishing.keys import AREA, SETTINGS_KEY
+from functions.publishing.keys import AREA, SETTINGS_KEY, in_area
 from functions.publishing.looks import notifications, removals
 from functions.publishing.reconciliations import Counts, Progress, Reconciliation, last_reconciliation
 from functions.publishing.reconciling import BucketNotBelieved, Reconciling, Scope, open_view
 from functions.publishing.records import (
+    Problem,
     RepositoryRecord,
     Standing,
     load_record,
@@ -34,6 +35,9 @@ STEP = "reconcile-bucket"
 
 BATCH = 500
 """Differences that are sent and confirmed together."""
+
+SAID_OF_PUBLISHED = frozenset({"dirtab", "sync-settings"})
+"""Codes of problems with what an object says; it is where it belongs all the same."""
 
 CHECK_EVERY = 1000
 """Keys between two looks at the time."""
@@ -122,7 +126,7 @@ class _Part:
             self._keep(here)
             self._publish(self._request.model_copy(update={"start_after": position}))
         else:
-            self._finish(here, bucket, reconciling.told_of)
+            self._finish(here, bucket, reconciling)
 
     def _look_at_settings(self) -> None:
         """Have a change of the bucket's rules followed that nobody has heard of."""
@@ -162,7 +166,7 @@ class _Part:
             cloud.bus.send_changes(self._fqrn, [record.to_bytes() for record in records])
             self._publish(RepositoryChanged(repository=self._fqrn, cause=f"reconciliation of {records[-1].key}"))
 
-    def _finish(self, done: Reconciliation, bucket: Bucket, told_of: set[str]) -> None:
+    def _finish(self, done: Reconciliation, bucket: Bucket, reconciling: Reconciling) -> None:
         counts = done.counts
         if counts.kept:
             self._tell(_made_anew(self._record, counts.kept))
@@ -173,7 +177,7 @@ class _Part:
         if self._is_errand:
             return
         if not done.prefix:
-            self._clear_solved(told_of)
+            self._clear_solved(reconciling)
         ended = done.model_copy(update={"progress": Progress.DONE, "finished_at": self._cloud.clock()})
         self._keep(ended)
         if counts.differences or counts.refused or not reconciliation_timers.caused(self._request):
@@ -189,10 +193,13 @@ class _Part:
             )
             self._publish(fact)
 
-    def _clear_solved(self, told_of: set[str]) -> None:
-        """Remove problems of objects that are gone: a lost event may have taken the object away unseen."""
-        problems = open_problems(self._cloud.state, self._fqrn)
-        unmet = [problem for problem in problems if problem.path not in told_of and problem.key != AREA]
+    def _clear_solved(self, reconciling: Reconciling) -> None:
+        """Remove problems of objects that are gone, or published as they are: an event that would have may be lost."""
+        problems = [problem for problem in open_problems(self._cloud.state, self._fqrn) if _is_of_an_object(problem)]
+        for problem in problems:
+            if problem.path in reconciling.in_order and problem.code not in SAID_OF_PUBLISHED:
+                self._cloud.state.delete(problem.path)
+        unmet = [problem for problem in problems if problem.path not in reconciling.told_of | reconciling.in_order]
         bucket, source = self._record.bucket, self._cloud.source
         heads = self._cloud.executor.map(lambda problem: source.head(bucket, problem.key), unmet)
         for problem, info in zip(unmet, heads, strict=True):
@@ -218,6 +225,11 @@ class _Part:
     def _publish(self, event: Event) -> None:
         now = self._cloud.clock()
         self._cloud.bus.publish([event.to_cloudevent(source=event_source(STEP), time=now, traceparent=self._trace)])
+
+
+def _is_of_an_object(problem: Problem) -> bool:
+    """Whether a problem is about an object, and not about the bucket, the whitelist or a request."""
+    return in_area(problem.key) and problem.key != AREA
 
 
 def _made_anew(record: RepositoryRecord, kept: int) -> UploadRefused:

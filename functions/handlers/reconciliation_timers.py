@@ -11,7 +11,7 @@ from events import ReconciliationRequested, RepositoryChanged
 from events.event import traceparent_of
 from functions.handlers import handle_bucket_notification
 from functions.handlers.cloud import Cloud, event_source
-from functions.handlers.timers import ask_for_each
+from functions.handlers.timers import ask_for_each, wake_up_all
 from functions.publishing.reconciliations import stop_waiting, waiting_repositories
 from functions.publishing.records import load_record, record_path
 
@@ -33,6 +33,8 @@ def ask(event: CloudEvent, cloud: Cloud, step: str) -> None:
     if _data_of(event) == FOR_WAITING:
         for fqrn in waiting_repositories(cloud.state):
             _look_for_bucket(fqrn, event, cloud, step)
+        # The same timer, so that one small function is kept awake by it and not two.
+        wake_up_all(event, cloud, step)
     elif not _piled_up(cloud):
         cause = f"{CAUSE} {_minute(cloud)}"
         ask_for_each(event, cloud, step, lambda fqrn: ReconciliationRequested(repository=fqrn, cause=cause))

@@ -71,7 +71,8 @@ class Verdict:
 class Reconciling:
     """A bucket and the live revision of its repository, side by side; nothing is written.
 
-    `tally` counts on the way, and `told_of` gathers the problems that were met: those of objects that are there.
+    `tally` counts on the way. `told_of` gathers the problems of objects that are there and still differ, `in_order`
+    those of objects that do not.
     """
 
     record: RepositoryRecord
@@ -84,6 +85,7 @@ class Reconciling:
     """Whether nothing is taken for gone, since the bucket is another one than it was."""
     tally: Tally = field(default_factory=Tally)
     told_of: set[str] = field(default_factory=set)
+    in_order: set[str] = field(default_factory=set)
 
     def check_bucket(self, *, exists: bool, empty_limit: int) -> None:
         """Raise BucketNotBelieved if following the bucket would empty the repository.
@@ -121,6 +123,7 @@ class Reconciling:
             if found is not None and found.reason is Reason.NEW:
                 found = self._judge_new(pair, found)
             if found is None:
+                self._note_order(pair, told)
                 yield Verdict(pair.key)
             elif _is_held_back(pin, pair):
                 self.tally.held += 1
@@ -147,6 +150,12 @@ class Reconciling:
         if here.key == pair.key:
             return judge(replace(pair, entries=(here,)), self.expected)
         return None if found.key.endswith("/") and here.is_archive else found
+
+    def _note_order(self, pair: Pair, told: set[str]) -> None:
+        """Take note of a problem with an object that is published as it is."""
+        path = problem_path(self.record.repository, pair.key)
+        if pair.info is not None and pair.entries and path in told:
+            self.in_order.add(path)
 
     def _stays_out(self, found: Difference, told: set[str]) -> bool:
         """Whether the user has been told that this very object is refused, and nothing speaks for another try."""

@@ -423,6 +423,14 @@ def test_settings_change_by_name_and_go_back_to_the_services_own(world: World) -
     assert len(world.told(SettingsChanged)) == 2
 
 
+def test_what_did_not_fit_is_published_when_the_limit_is_raised(world: World) -> None:
+    asked(world, SettingsRequested, changes={"file_bytes_limit": 3})
+    uploaded(world, ("/large", b"1234"))
+    assert (shown(world), set(world.problems())) == ({}, {"cvmfs/large"})
+    asked(world, SettingsRequested, changes={"file_bytes_limit": None})
+    assert (shown(world), world.problems()) == ({"/large": b"1234"}, {})
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -16,7 +16,7 @@ from functions.handlers import reconcile_bucket, reconciliation_timers
 from functions.handlers.timers import PING
 from functions.publishing.keys import SETTINGS_KEY
 from functions.publishing.reconciliations import Progress, is_waiting, last_reconciliation
-from functions.publishing.records import Standing, change_record
+from functions.publishing.records import Problem, Standing, change_record
 from tests.world import SETTINGS, World
 
 FQRN = "alice.infn.it"
@@ -217,6 +217,37 @@ def test_problems_of_objects_that_went_unseen_are_cleared(world):
     world.source.delete("alice", "cvmfs/broken.tar.gz")
     ask(world)
     assert world.problems() == {}
+
+
+def stale_problem(world: World, key: str, code: str) -> Problem:
+    """A problem as one that was solved leaves it when the message of that is lost."""
+    problem = Problem(repository=FQRN, bucket="alice", key=key, code=code, reason="It was so.", seen_at=world.clock.now)
+    world.state.put(problem.path, problem.to_bytes())
+    return problem
+
+
+def test_a_problem_of_an_object_that_is_published_all_the_same_is_over(world):
+    world.upload("cvmfs/fine", b"1")
+    world.run_until_quiet()
+    stale_problem(world, "cvmfs/fine", "path-clash")
+    ask(world)
+    assert world.problems() == {}
+
+
+@pytest.mark.parametrize("code", ["dirtab", "sync-settings"])
+def test_what_is_wrong_with_what_a_published_object_says_stays(world, code):
+    world.upload("cvmfs/.cvmfsdirtab", b"# nothing\n")
+    world.run_until_quiet()
+    stale_problem(world, "cvmfs/.cvmfsdirtab", code)
+    ask(world)
+    assert set(world.problems()) == {"cvmfs/.cvmfsdirtab"}
+
+
+@pytest.mark.parametrize("key", [".cvmfswhitelist", "tag.requested"])
+def test_problems_that_are_of_no_object_are_none_of_its_business(world, key):
+    stale_problem(world, key, "some")
+    ask(world)
+    assert set(world.problems()) == {key}
 
 
 def test_the_loser_of_a_clash_comes_back_when_the_winner_went_unseen(world):
@@ -475,7 +506,8 @@ def test_a_timer_adds_nothing_to_what_is_on_its_way(world, monkeypatch):
     assert files(world) == {"/a": b"1"}
 
 
-def test_changes_whose_wake_up_is_lost_get_another_one_by_the_timer(world):
+@pytest.mark.parametrize("timer", [EVERYTHING, WAITING], ids=["hourly", "every minute"])
+def test_changes_whose_wake_up_is_lost_get_another_one_by_the_timer(world, timer):
     world.upload("cvmfs/a", b"1")
     while world.deliver("handle-bucket-notification"):
         pass
@@ -483,7 +515,7 @@ def test_changes_whose_wake_up_is_lost_get_another_one_by_the_timer(world):
         pass
     world.run_until_quiet()
     assert files(world) == {}
-    tick(world)
+    tick(world, timer)
     assert files(world) == {"/a": b"1"}
 
 

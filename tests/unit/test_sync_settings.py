@@ -216,9 +216,11 @@ def test_no_content_is_too_odd_to_be_judged(content: bytes) -> None:
 
 
 def _timer(world: World) -> None:
+    """What happens every minute."""
     from cloudevents.http import CloudEvent
 
-    from functions.handlers.publish_transaction import publish_transaction
+    from functions.handlers import reconcile_bucket, reconciliation_timers, timers
 
-    publish_transaction(CloudEvent({"type": "dev.knative.sources.ping", "source": "/timer"}, None), world.cloud)
+    ping = CloudEvent({"type": timers.PING, "source": "/timer"}, reconciliation_timers.FOR_WAITING)
+    reconcile_bucket.reconcile_bucket(ping, world.cloud)
     settle(world)
