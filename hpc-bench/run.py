@@ -80,7 +80,9 @@ def report(arguments: argparse.Namespace) -> int:
     """Compute everything from raw data; 1 if anything was lost, duplicated or wrong."""
     from hpcbench.report import write_report  # noqa: PLC0415 - needs matplotlib, which a login node may lack
 
-    return write_report(arguments.run, arguments.out or arguments.run / "report", compare=arguments.compare, say=say)
+    return write_report(
+        arguments.run.absolute(), arguments.out or arguments.run / "report", compare=arguments.compare, say=say
+    )
 
 
 def whole(arguments: argparse.Namespace) -> int:

@@ -3,14 +3,15 @@
 An upload is *lost* if it was the last on its key and the tree that clients see in the end has something else there;
 *superseded* if a later one on the same key came first, which is how it should be; *duplicated* if a revision enters it
 again; *late* if it was visible later than the scenario allows. *Wrong* is every content, size or path that nobody
-uploaded, every revision that does not verify and every file that could not be read.
+uploaded, every revision that does not verify and every file that could not be read. What a client may or may not have
+done that failed or was stopped promises nothing, but what is there must still be what it would have uploaded.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from hpcbench.clocks import Correction, Reading
 from hpcbench.contents import Contents
 from hpcbench.paths import path_of
-from hpcbench.plan import Plan
+from hpcbench.plan import Operation, Plan
 from hpcbench.raw import Line, read
 from hpcbench.uploads import Place, Upload, Verdict
 
@@ -60,7 +61,7 @@ def analyse_lines(plan: Plan, raw: Iterable[Line], repositories: Iterable[Mappin
     loads = {task.index: task.load for task in plan.tasks}
     succeeded = sorted((line for line in done if line["status"] // 100 == 2), key=lambda line: line["op"])
     uploads = [_upload(line, fqrn_of, loads, corrections) for line in succeeded]
-    doubtful = {(fqrn_of[line["bucket"]], path_of(line["key"])) for line in failed}
+    doubtful = _doubtful(plan, fqrn_of, {line["op"] for line in succeeded})
     history: dict[Place, list[Upload]] = defaultdict(list)
     for upload in uploads:
         for earlier in history[upload.place]:
@@ -69,11 +70,11 @@ def analyse_lines(plan: Plan, raw: Iterable[Line], repositories: Iterable[Mappin
     verdict = Verdict()
     revisions = _revisions(lines["revision"])
     _notified(lines["notified"], uploads, fqrn_of)
-    tree = _visible(revisions, history, verdict)
+    contents = Contents(uploads, int(plan.scenario["seed"]), doubtful=doubtful)
+    tree = _visible(revisions, history, contents, verdict)
     _stored(lines["stored"], revisions, history, corrections.get("store", Correction(())))
     superseded = _judge(uploads, tree, doubtful, float(plan.scenario["late_after_s"]), verdict)
-    contents = Contents(uploads, int(plan.scenario["seed"]), tree=tree.keys(), doubtful=doubtful)
-    contents.check(lines["read"], corrections, verdict)
+    contents.check(lines["read"], tree.keys(), corrections, verdict)
     for kind in ("invalid", "unreadable"):
         for line in lines[kind]:
             verdict.wrong += 1
@@ -89,6 +90,15 @@ def analyse_lines(plan: Plan, raw: Iterable[Line], repositories: Iterable[Mappin
         revisions,
         {host: correction(0.0) for host, correction in corrections.items()},
     )
+
+
+def _doubtful(plan: Plan, fqrn_of: Mapping[str, str], succeeded: Collection[int]) -> dict[Place, list[Operation]]:
+    """Planned operations of which nobody knows whether they came to pass: they failed, or their task was stopped."""
+    found: dict[Place, list[Operation]] = defaultdict(list)
+    for operation in plan.operations():
+        if operation.number not in succeeded and operation.kind != "list":
+            found[fqrn_of[operation.bucket], path_of(operation.key)].append(operation)
+    return found
 
 
 def _corrections(lines: Iterable[Line]) -> dict[str, Correction]:
@@ -143,33 +153,48 @@ def _notified(lines: Iterable[Line], uploads: Iterable[Upload], fqrn_of: Mapping
 
 
 def _visible(
-    revisions: Mapping[str, list[Line]], history: Mapping[Place, list[Upload]], verdict: Verdict
+    revisions: Mapping[str, list[Line]],
+    history: Mapping[Place, list[Upload]],
+    contents: Contents,
+    verdict: Verdict,
 ) -> dict[Place, Any]:
     """Note the first revision of each upload; returns the last row of every path that is still there."""
     tree: dict[Place, Any] = {}
     for fqrn, each in revisions.items():
         for line in each:
             for row in line["there"]:
-                place = fqrn, row[0]
-                upload = next((known for known in history.get(place, ()) if known.etag == row[1]), None)
-                if upload is None:
-                    verdict.wrong += 1
-                    verdict.note(f"{fqrn}{row[0]} in revision {line['revision']} comes from an object nobody uploaded")
-                elif upload.visible is not None:
-                    verdict.duplicated += 1
-                    verdict.note(f"{fqrn}{row[0]} is entered again by revision {line['revision']}")
-                else:
-                    upload.visible, upload.revision = line["fetched"], line["revision"]
-                    if upload.kind in {"put", "multipart"} and row[2] != upload.size:
-                        verdict.wrong += 1
-                        verdict.note(f"{fqrn}{row[0]} has {row[2]} bytes instead of {upload.size}")
-                tree[place] = row
+                _enter((fqrn, row[0]), row, line, history, contents, verdict)
+                tree[fqrn, row[0]] = row
             for path in line["gone"]:
                 tree.pop((fqrn, path), None)
                 for upload in history.get((fqrn, path), ()):
                     if upload.kind == "delete" and upload.visible is None and upload.start <= line["fetched"]:
                         upload.visible, upload.revision = line["fetched"], line["revision"]
     return tree
+
+
+def _enter(
+    place: Place,
+    row: list[Any],
+    line: Line,
+    history: Mapping[Place, list[Upload]],
+    contents: Contents,
+    verdict: Verdict,
+) -> None:
+    where = f"{place[0]}{place[1]}"
+    upload = next((known for known in history.get(place, ()) if known.etag == row[1]), None)
+    if upload is None:
+        if not contents.may_be(place, row[1]):
+            verdict.wrong += 1
+            verdict.note(f"{where} in revision {line['revision']} comes from an object nobody uploaded")
+    elif upload.visible is not None:
+        verdict.duplicated += 1
+        verdict.note(f"{where} is entered again by revision {line['revision']}")
+    else:
+        upload.visible, upload.revision = line["fetched"], line["revision"]
+        if upload.kind in {"put", "multipart"} and row[2] != upload.size:
+            verdict.wrong += 1
+            verdict.note(f"{where} has {row[2]} bytes instead of {upload.size}")
 
 
 def _stored(
@@ -192,7 +217,11 @@ def _stored(
 
 
 def _judge(
-    uploads: Iterable[Upload], tree: Mapping[Place, Any], doubtful: set[Place], late_after_s: float, verdict: Verdict
+    uploads: Iterable[Upload],
+    tree: Mapping[Place, Any],
+    doubtful: Collection[Place],
+    late_after_s: float,
+    verdict: Verdict,
 ) -> int:
     superseded = 0
     for upload in uploads:

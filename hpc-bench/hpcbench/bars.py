@@ -20,13 +20,14 @@ class Bar:
     value: Callable[[Summary], float | None]
 
 
-def _stage(percentile: str) -> Callable[[Summary], float | None]:
-    return lambda summary: summary["stages"]["visible"].get(percentile)
+def _quiet(percentile: str) -> Callable[[Summary], float | None]:
+    """The first upload, which finds no function running, is not among them."""
+    return lambda summary: summary["quiet"].get(percentile)
 
 
 BARS = (
-    Bar("quiet", "PUT returned to visible, quiet, median", 0.5, "s", _stage("p50")),
-    Bar("quiet", "PUT returned to visible, quiet, 99th percentile", 2.0, "s", _stage("p99")),
+    Bar("quiet", "PUT returned to visible, quiet, median", 0.5, "s", _quiet("p50")),
+    Bar("quiet", "PUT returned to visible, quiet, 99th percentile", 2.0, "s", _quiet("p99")),
     Bar(
         "zero", "start of a function from zero, slowest", 2.0, "s", lambda summary: summary["cold_starts_s"].get("max")
     ),

@@ -33,8 +33,10 @@ def content(number: int, size: int, base: str) -> bytes:
     """The content of an operation, `size` bytes, at least HEADER_BYTES; ``k6/user.js`` makes the same."""
     body = max(0, size - HEADER_BYTES)
     offset = number * _STRIDE % len(base)
-    text = base[offset:] + base * (body // len(base) + 1)
-    return f"{number:015d}\n{text[:body]}".encode("ascii")
+    text = base[offset : offset + body]
+    if len(text) < body:
+        text = (text + base * (body // len(base) + 1))[:body]
+    return f"{number:015d}\n{text}".encode("ascii")
 
 
 def members(number: int, count: int, size: int, base: str) -> dict[str, bytes]:

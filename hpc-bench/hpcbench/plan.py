@@ -78,6 +78,13 @@ class Plan:
         """Tasks by wave."""
         return [[task for task in self.tasks if task.wave == wave] for wave in range(self.tasks[-1].wave + 1)]
 
+    def operations(self) -> Iterator[Operation]:
+        """Every operation, made again."""
+        scenario = Scenario(**{**self.scenario, "loads": tuple(Load(**load) for load in self.scenario["loads"])})
+        for _, _, lanes in planned(scenario, self.repositories):
+            for lane in lanes:
+                yield from lane
+
     @classmethod
     def read(cls, run: Path) -> Plan:
         """The plan of a run."""
@@ -97,7 +104,6 @@ def operations(run: Path, index: int) -> list[list[Operation]]:
 
 def write_plan(run: Path, scenario: Scenario, *, domain: str, users: int, prefix: str) -> Plan:
     """Decide everything and write it below `run`; bucket names begin with `prefix`."""
-    dice = random.Random(scenario.seed)
     repositories = tuple(
         RepositoryPlan(f"{bucket}.{domain}", bucket, number % users)
         for number in range(scenario.repositories)
@@ -107,6 +113,19 @@ def write_plan(run: Path, scenario: Scenario, *, domain: str, users: int, prefix
     folder.mkdir(parents=True)
     (run / BASE_FILE).write_text(base_text(scenario.seed))
     tasks = _requests(scenario)
+    for wave, load, lanes in planned(scenario, repositories):
+        tasks.append(_task(len(tasks), wave, load, sum(map(len, lanes))))
+        (folder / f"{tasks[-1].index:04}.json").write_text(json.dumps(lanes, separators=(",", ":")))
+    plan = Plan(dataclasses.asdict(scenario), repositories, tuple(tasks))
+    (run / PLAN_FILE).write_text(json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
+    return plan
+
+
+def planned(
+    scenario: Scenario, repositories: Sequence[RepositoryPlan]
+) -> Iterator[tuple[int, Load, list[list[Operation]]]]:
+    """Every task after the requests, in order: its wave, its load, its operations by lane; the same every time."""
+    dice = random.Random(scenario.seed)
     numbers = iter(range(1, 1 << 40))
     keys: dict[str, list[Operation]] = {}
     for wave, loads in enumerate(scenario.waves, start=1):
@@ -114,13 +133,7 @@ def write_plan(run: Path, scenario: Scenario, *, domain: str, users: int, prefix
             chains = list(_chains(load, repositories[: load.repositories or None], keys, numbers, dice))
             keys[load.name] = [chain[-1] for chain in chains]
             for number in range(load.tasks):
-                mine = chains[number :: load.tasks]
-                lanes = _lanes(mine, 1 if load.rate else load.at_once)
-                tasks.append(_task(len(tasks), wave, load, sum(map(len, lanes))))
-                (folder / f"{tasks[-1].index:04}.json").write_text(json.dumps(lanes, separators=(",", ":")))
-    plan = Plan(dataclasses.asdict(scenario), repositories, tuple(tasks))
-    (run / PLAN_FILE).write_text(json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
-    return plan
+                yield wave, load, _lanes(chains[number :: load.tasks], 1 if load.rate else load.at_once)
 
 
 def _requests(scenario: Scenario) -> list[Task]:

@@ -54,6 +54,7 @@ def summarise(run: Run, folder: Path) -> dict[str, Any]:
         },
         "examples": run.verdict.examples,
         "stages": {stage: spread(stage_s(upload, stage) for upload in run.puts) for stage in STAGES},
+        "quiet": spread(stage_s(upload, "visible") for upload in run.puts[1:]) if scenario["from_zero"] else {},
         "waits": waits(run.puts),
         "deletions_visible": spread(stage_s(upload, "visible") for upload in run.uploads if upload.kind == "delete"),
         "by_load": {

@@ -46,8 +46,9 @@ function carryOut(operation) {
 function content(number, size) {
   const body = Math.max(0, size - HEADER_BYTES);
   const offset = (number * STRIDE) % base.length;
-  const text = base.slice(offset) + base.repeat(Math.floor(body / base.length) + 1);
-  return String(number).padStart(15, '0') + '\n' + text.slice(0, body);
+  let text = base.slice(offset, offset + body);
+  while (text.length < body) text += base.slice(0, body - text.length);
+  return String(number).padStart(15, '0') + '\n' + text;
 }
 
 function put(user, bucket, key, number, size) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -42,7 +43,8 @@ def main(run: Path, index: int) -> int:
     note_clock()
     threading.Thread(target=note_clocks, name="clock", daemon=True).start()
     began = time.time()
-    raw.write("task", task=index, load=task.load, wave=task.wave, host=raw.host, at=began, what="began")
+    job = os.environ.get("SLURM_JOB_ID", "")
+    raw.write("task", task=index, load=task.load, wave=task.wave, host=raw.host, at=began, what="began", job=job)
     fault = ""
     try:
         while plan.scenario["from_zero"] and task.wave == 1 and not (run / GO_FILE).exists():
@@ -56,7 +58,15 @@ def main(run: Path, index: int) -> int:
     ended.set()
     note_clock()
     raw.write(
-        "task", task=index, load=task.load, wave=task.wave, host=raw.host, at=time.time(), what="ended", fault=fault
+        "task",
+        task=index,
+        load=task.load,
+        wave=task.wave,
+        host=raw.host,
+        at=time.time(),
+        what="ended",
+        fault=fault,
+        job=job,
     )
     raw.close()
     done = run / DONE_FOLDER / f"{index:04}.json"

@@ -50,3 +50,5 @@ def _read(work: Work, number: int, end: float) -> None:
             work.raw.write("unreadable", fqrn=fqrn, why=str(err), at=time.time(), host=work.raw.host)
         work.raw.write("look", fqrn=fqrn, start=began, at=time.time(), host=work.raw.host)
         work.raw.flush()
+    for repository in repositories.values():
+        repository.close()

@@ -63,6 +63,10 @@ class Repository:
             raise ReadError(f"{file.path} has {len(body)} bytes, the catalog says {file.size}")
         return body
 
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.close()
+
     def _object(self, sha1: str, suffix: str) -> bytes:
         stored = self._get(f"data/{sha1[:2]}/{sha1[2:]}{suffix}")
         if hashlib.sha1(stored, usedforsecurity=False).hexdigest() != sha1:
