@@ -85,6 +85,13 @@ def report(arguments: argparse.Namespace) -> int:
     )
 
 
+def model(arguments: argparse.Namespace) -> None:
+    """Fit the model to summaries of runs, say how far it is off, and predict a larger service."""
+    from hpcbench.prediction import write_prediction  # noqa: PLC0415 - needs numpy
+
+    write_prediction(arguments.summaries, arguments.out, say=say)
+
+
 def whole(arguments: argparse.Namespace) -> int:
     """Submit, watch, collect, report; what was started is ended whatever happens."""
     arguments.run = _run(arguments)
@@ -129,6 +136,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("run", type=Path)
         if do is report:
             _report_options(command)
+    command = commands.add_parser("model", help=model.__doc__)
+    command.set_defaults(do=model)
+    command.add_argument("summaries", type=Path, nargs="+", help="summary.json of measured runs")
+    command.add_argument("--out", type=Path, default=BENCH / "results" / "model.json")
     return parser
 
 

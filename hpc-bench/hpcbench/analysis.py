@@ -163,7 +163,7 @@ def _visible(
     for fqrn, each in revisions.items():
         for line in each:
             for row in line["there"]:
-                _enter((fqrn, row[0]), row, line, history, contents, verdict)
+                _enter(line, row, history.get((fqrn, row[0]), ()), contents, verdict)
                 tree[fqrn, row[0]] = row
             for path in line["gone"]:
                 tree.pop((fqrn, path), None)
@@ -173,18 +173,11 @@ def _visible(
     return tree
 
 
-def _enter(
-    place: Place,
-    row: list[Any],
-    line: Line,
-    history: Mapping[Place, list[Upload]],
-    contents: Contents,
-    verdict: Verdict,
-) -> None:
-    where = f"{place[0]}{place[1]}"
-    upload = next((known for known in history.get(place, ()) if known.etag == row[1]), None)
+def _enter(line: Line, row: list[Any], known: Iterable[Upload], contents: Contents, verdict: Verdict) -> None:
+    where = f"{line['fqrn']}{row[0]}"
+    upload = next((each for each in known if each.etag == row[1]), None)
     if upload is None:
-        if not contents.may_be(place, row[1]):
+        if not contents.may_be((line["fqrn"], row[0]), row[1]):
             verdict.wrong += 1
             verdict.note(f"{where} in revision {line['revision']} comes from an object nobody uploaded")
     elif upload.visible is not None:

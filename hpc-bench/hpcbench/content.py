@@ -6,6 +6,7 @@ import hashlib
 import io
 import random
 import tarfile
+from functools import cache
 
 BASE_BYTES = 1 << 18
 HEADER_BYTES = 16
@@ -15,6 +16,7 @@ _STRIDE = 7919
 _TIME = 1_700_000_000
 
 
+@cache
 def base_text(seed: int) -> str:
     """ASCII text that compresses about as well as program sources (to a third)."""
     dice = random.Random(seed)

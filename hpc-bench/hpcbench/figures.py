@@ -16,6 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from PIL import Image
 
 from hpcbench.analysis import Run
 from hpcbench.numbers import per_second
@@ -40,6 +41,9 @@ PART_COLOURS = (
     "#e4572e", "#4c9be8", "#8a63d2", "#2a9d8f", "#f2b134", "#d16ba5", "#5b6b7f", "#8fbf5a", "#b08968", "#60c5c0",
 )  # fmt: skip
 OTHERS = "#cfd6df"
+CURVE_POINTS = 500
+QUIET_BEFORE_S = 10.0
+"""How much is shown of what was before the first upload."""
 
 mpl.rcParams.update(
     {
@@ -62,7 +66,7 @@ mpl.rcParams.update(
         "ytick.color": FAINT,
         "legend.frameon": False,
         "figure.facecolor": "white",
-        "svg.fonttype": "path",
+        "svg.fonttype": "none",
         "svg.hashsalt": "hpc-bench",
     }
 )
@@ -90,9 +94,11 @@ def svg(figure: Figure) -> str:
 
 
 def save(made: dict[str, Figure], folder: Path) -> None:
-    """One PNG for each, twice the size of the screen's pixels."""
+    """One PNG for each, as wide as a slide; few colours make them a fifth of the size."""
     for name, figure in made.items():
-        figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=140, bbox_inches="tight")
+        Image.open(picture).convert("RGB").quantize(64).save(folder / f"{name}.png", optimize=True)
 
 
 def latency(run: Run) -> Figure | None:
@@ -105,7 +111,8 @@ def latency(run: Run) -> Figure | None:
             continue
         medians.append(times[len(times) // 2])
         shares = [(number + 1) / len(times) for number in range(len(times))]
-        axes.step(times, shares, where="post", color=STAGE_COLOURS[stage], linewidth=3, label=STAGE_WORDS[stage])
+        points = _thinned(list(zip(times, shares, strict=True)), CURVE_POINTS)
+        axes.step(*_columns(points), where="post", color=STAGE_COLOURS[stage], linewidth=3, label=STAGE_WORDS[stage])
         if stage == "visible":
             _mark(axes, times, shares)
     if not medians:
@@ -145,11 +152,13 @@ def throughput(run: Run) -> Figure | None:
         [(each.end - begin, 1) for each in run.uploads if each.visible is not None]
         + [(max(each.visible, each.end) - begin, -1) for each in run.uploads if each.visible is not None]
     )
-    count, curve = 0, [(0.0, 0)]
+    count = 0
+    curve: list[tuple[float, float]] = [(0.0, 0.0)]
     for moment, step in events:
         count += step
         curve.append((moment, count))
-    way.fill_between([x for x, _ in curve], [y for _, y in curve], step="post", color="#f2b134", alpha=0.6, linewidth=0)
+    xs, ys = _columns(_thinned(curve, CURVE_POINTS))
+    way.fill_between(xs, ys, step="post", color="#f2b134", alpha=0.6, linewidth=0)
     way.set_ylabel("not visible yet")
     way.set_xlabel("seconds since the first PUT")
     way.set_ylim(bottom=0)
@@ -171,9 +180,10 @@ def queues_and_instances(run: Run) -> Figure | None:
         waiting.step(*_columns(points), where="post", color=PART_COLOURS[number], linewidth=2.5, label=step)
     waiting.set_ylabel("messages")
     waiting.set_title("Queues, and functions from zero and back")
-    waiting.set_ylim(bottom=0)
     waiting.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    waiting.legend(loc="upper right", fontsize=11)
+    waiting.set_ylim(0, max([count for step in steps for _, count in queued[step]] + [4]) * 1.5)
+    waiting.legend(loc="upper right", fontsize=11, ncols=2)
+    instances.set_xlim(left=-QUIET_BEFORE_S, right=end - begin)
     names = [name for name in run.lines["instances"][0]["services"] if name != "gateway"]
     names.sort(key=lambda name: (*(step != name for step in steps), name))
     bottoms = [0] * len(run.lines["instances"])
@@ -253,11 +263,13 @@ def memory(run: Run) -> Figure | None:
     drawn = axes.barh([bar[0] for bar in bars], [bar[1] for bar in bars], color=[bar[2] for bar in bars], height=0.66)
     axes.bar_label(drawn, fmt="%.0f MB", padding=6, color=INK, fontsize=12)
     axes.axvline(200, color=INK, linewidth=1.5, linestyle="--")
-    axes.text(200, len(bars) - 0.35, " 200 MB: most for one function", va="bottom", fontsize=11, color=INK)
+    axes.text(203, len(bars) - 0.42, "200 MB: most for one function", va="bottom", fontsize=11, color=INK)
+    for label in axes.texts:
+        label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.0})
     axes.set_xlim(0, max(240.0, bars[-1][1] * 1.15))
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("MB, largest during the run")
-    axes.set_title("Memory", pad=26)
+    axes.set_title("Memory", pad=30)
     return figure
 
 
@@ -347,4 +359,6 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
 
 
 def _thinned(lines: Sequence[Any], most: int) -> list[Any]:
-    return list(lines[:: max(1, len(lines) // most)])
+    """Every so-manieth and the last."""
+    step = max(1, len(lines) // most)
+    return [*lines[:-1:step], *lines[-1:]]

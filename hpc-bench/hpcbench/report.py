@@ -42,7 +42,9 @@ def write_report(run: Path, out: Path, *, compare: Sequence[Path], say: Callable
     for sentence in summary["limited_by"]:
         say(sentence)
     say(f"{out}/{PAGE_FILE}")
-    return 0 if analysed.verdict.clean else 1
+    for task in summary["tasks_failed"]:
+        say(f"task {task['task']} ({task['load']}) failed: {task['fault'].strip().splitlines()[-1]}")
+    return 0 if analysed.verdict.clean and not summary["tasks_failed"] else 1
 
 
 def page(summary: dict[str, Any], pictures: dict[str, str]) -> str:

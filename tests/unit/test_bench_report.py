@@ -68,9 +68,8 @@ def test_the_report_says_what_the_raw_data_say(told: tuple[Path, list[str]]) -> 
     assert summary["stages"]["visible"] == {"n": 20, "p50": 1.4, "p90": 2.2, "p99": 2.4, "max": 2.4}
     assert summary["waits"] == {"notified": 0.1, "stored": 0.1, "visible": 1.2}
     assert summary["counts"]["revisions"] == 1
-    assert summary["cpu_s_per_1000_files"]["RadosGW"] == pytest.approx(
-        125.0
-    )  # 2.5 s in the samples around the load, for 20 files
+    # 2.5 s in the samples around the load, for 20 files
+    assert summary["cpu_s_per_1000_files"]["RadosGW"] == pytest.approx(125.0)
     assert summary["instance_mb"] == {"publish_transaction": 80.0}
     assert summary["cold_starts_s"]["max"] == 0.7
     assert summary["most_queued"]["publish-transaction"] == 18  # fifteen in the queue, three fetched ahead of it

@@ -11,6 +11,8 @@ from hpcbench.tasks.repository import ReadError, Repository
 from hpcbench.tasks.work import Work
 
 FILES_PER_LOOK = 5
+PATIENCE_S = 60.0
+"""A reader that has found no file yet goes on that much longer."""
 
 
 def play(work: Work) -> None:
@@ -26,7 +28,8 @@ def _read(work: Work, number: int, end: float) -> None:
     repositories = {
         each.fqrn: Repository(f"{work.target.repository_url}/{each.fqrn}") for each in work.plan.repositories
     }
-    while time.time() < end and not work.stopped:
+    found_some = False
+    while not work.stopped and (time.time() < end or (not found_some and time.time() < end + PATIENCE_S)):
         fqrn, repository = dice.choice(list(repositories.items()))
         began = time.time()
         try:
@@ -35,6 +38,7 @@ def _read(work: Work, number: int, end: float) -> None:
             for file in dice.sample(files, min(FILES_PER_LOOK, len(files))):
                 asked = time.time()
                 found = digest(repository.read(file))
+                found_some = True
                 work.raw.write(
                     "read",
                     by="reader",

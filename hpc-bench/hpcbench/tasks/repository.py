@@ -78,15 +78,22 @@ class Repository:
 
     def _get(self, path: str) -> bytes:
         try:
-            self._connection.request("GET", f"{self._path}/{path}")
-            answer = self._connection.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException) as err:
-            self._connection.close()
-            raise ReadError(f"{path}: {type(err).__name__} {err}") from err
-        if answer.status != http.client.OK:
-            raise ReadError(f"{path} was answered {answer.status}")
+            status, body = self._ask(path)
+        except (OSError, http.client.HTTPException):
+            self._connection.close()  # a kept connection may have been closed at the other end meanwhile
+            try:
+                status, body = self._ask(path)
+            except (OSError, http.client.HTTPException) as err:
+                self._connection.close()
+                raise ReadError(f"{path}: {type(err).__name__} {err}") from err
+        if status != http.client.OK:
+            raise ReadError(f"{path} was answered {status}")
         return body
+
+    def _ask(self, path: str) -> tuple[int, bytes]:
+        self._connection.request("GET", f"{self._path}/{path}")
+        answer = self._connection.getresponse()
+        return answer.status, answer.read()
 
 
 def _files(database: sqlite3.Connection, prefix: str) -> Iterator[File]:
