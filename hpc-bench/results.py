@@ -1,6 +1,6 @@
 """Every committed result again: one run and one report for each, then the model fitted to them.
 
-    python hpc-bench/results.py [SCENARIO ...]
+python hpc-bench/results.py [SCENARIO ...]
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ run.py submit SCENARIO          start everything; then: watch, collect, report R
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import tempfile
 import time
@@ -56,8 +55,10 @@ def submit(arguments: argparse.Namespace) -> None:
     """Start everything and leave."""
     run = _run(arguments)
     site = BENCH / "sites" / f"{arguments.site}.toml"
-    command = shlex.join(["hpc-bench/run.py", *sys.argv[1:]])
-    running.submit(run, _scenario(arguments), site, command=command, prefix=arguments.prefix, say=say)
+    scenario = _scenario(arguments)
+    # Where a run is kept is nobody's business: the report goes elsewhere.
+    command = f"hpc-bench/run.py run {scenario.name} --scale {scenario.scale:g} --site {arguments.site}"
+    running.submit(run, scenario, site, command=command, prefix=arguments.prefix, say=say)
     say(f"run {run}")
 
 

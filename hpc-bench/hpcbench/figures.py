@@ -136,7 +136,7 @@ def throughput(run: Run) -> Figure | None:
         return None
     begin, _ = window(run)
     end = max(max(each.end, each.visible or each.end) for each in run.uploads)
-    bin_s = _bin(end - begin)
+    bin_s = _bin(end - begin, len(run.uploads))
     figure, (rates, way) = plt.subplots(2, 1, figsize=(11, 6.6), sharex=True, height_ratios=(3, 2))
     at = [number * bin_s for number in range(len(per_second([], begin, end, bin_s)))]
     put = per_second((each.end for each in run.uploads), begin, end, bin_s)
@@ -350,8 +350,10 @@ def _title(summary: dict[str, Any]) -> str:
     return f"{summary['scenario']}{scale}"
 
 
-def _bin(seconds: float) -> float:
-    return next((size for size in (0.5, 1, 2, 5, 10, 30, 60) if seconds / size <= 120), 300.0)
+def _bin(seconds: float, count: int) -> float:
+    """Seconds in a bin: at most 120 bins, with three uploads in each on average."""
+    sizes = (0.5, 1, 2, 5, 10, 30, 60)
+    return next((size for size in sizes if seconds / size <= 120 and count * size >= 3 * seconds), 300.0)
 
 
 def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

@@ -19,6 +19,9 @@ LIMITS = {"OpenBao": 8.0, "RabbitMQ": 8.0}
 """Cores of what does not simply become more pods: the one active node of OpenBao, which signs every revision, and the
 RabbitMQ node that leads the busiest queues. RadosGW, OSDs and functions are added as needed."""
 
+BURSTS = ("burst-1000", "nightly-build", "churn")
+"""Runs without a pause; ten-thousand is left out, since the simulation has two of its constants from it."""
+
 PACES_S = (2.0, 10.0, 30.0)
 
 
@@ -78,7 +81,7 @@ def _bursts(runs: Sequence[Summary]) -> dict[str, float]:
     """For runs that upload without a pause: how far the simulated seconds from first PUT to all visible are off."""
     found = {}
     for run in runs:
-        if run["scenario"] not in {"burst-1000", "ten-thousand", "nightly-build"} or not run["machine"]:
+        if run["scenario"] not in BURSTS or not run["machine"]:
             continue
         demands = fit([other for other in runs if other is not run])
         uploads, _, seconds = causes(run)

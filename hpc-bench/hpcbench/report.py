@@ -70,8 +70,8 @@ def page(summary: dict[str, Any], pictures: dict[str, str]) -> str:
                 (_seconds(visible.get("p99")), "PUT to visible, 99th percentile"),
                 (f"{counts['uploads'] + counts['deletions']:,}", f"operations, {counts['files']:,} files visible"),
                 (f"{counts['repositories']:,}", f"repositories, {counts['revisions']:,} revisions"),
-                (f"{summary['rates']['put_per_s']:,.0f}/s", "uploaded"),
-                (f"{summary['rates']['visible_per_s']:,.0f}/s", "made visible"),
+                (_rate(summary["rates"]["put_per_s"]), "uploaded"),
+                (_rate(summary["rates"]["visible_per_s"]), "made visible"),
             )
         ),
         verdict_class="good" if clean else "bad",
@@ -113,6 +113,10 @@ def _number(value: float | None) -> str:
     if value is None:
         return "not measured"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}/s" if value >= 10 else f"{value:.1f}/s"
 
 
 def _seconds(value: float | None) -> str:

@@ -31,6 +31,7 @@ START_LIMIT_S = 240.0
 FINISH_LIMIT_S = 3600.0
 IDLE_LIMIT_S = 300.0
 _GRACE_S = 60.0
+_ZERO_SHOWN_S = 10.0
 
 Say = Callable[[str], None]
 
@@ -169,7 +170,7 @@ def _await_zero(run: Path) -> None:
     give_up_at = time.monotonic() + IDLE_LIMIT_S
     while instances_now(run) and time.monotonic() < give_up_at:
         time.sleep(1.0)
-    time.sleep(2.0)
+    time.sleep(_ZERO_SHOWN_S)
 
 
 def _tasks_left(state: RunState, configuration: str) -> Callable[[], bool]:

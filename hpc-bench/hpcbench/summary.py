@@ -81,7 +81,7 @@ def summarise(run: Run, folder: Path) -> dict[str, Any]:
         "memory_mb": _memory(run),
         "instance_mb": _instances(run),
         "most_instances": _most_instances(run),
-        "cold_starts_s": _cold_starts(run),
+        "cold_starts_s": _cold_starts(run, begin),
         "most_queued": _most_queued(run),
         "clocks": {
             "error_s": round(run.clock_error_s, 5),
@@ -189,14 +189,13 @@ def _most_instances(run: Run) -> dict[str, int]:
     return dict(most)
 
 
-def _cold_starts(run: Run) -> dict[str, float]:
-    seconds = {
-        (name, number): value
-        for line in run.lines["instances"][-1:]
-        for name, values in line["cold_starts"].items()
-        for number, value in enumerate(values)
-    }
-    return spread(seconds.values())
+def _cold_starts(run: Run, begin: float) -> dict[str, float]:
+    """Seconds until an instance was ready, of those that became so after the load had begun."""
+    lines = run.lines["instances"]
+    before = [line["cold_starts"] for line in lines if line["at"] < begin][-1:]
+    known = {name: len(values) for line in before for name, values in line.items()}
+    last = lines[-1]["cold_starts"] if lines else {}
+    return spread(seconds for name, values in last.items() for seconds in values[known.get(name, 0) :])
 
 
 def _most_queued(run: Run) -> dict[str, int]:

@@ -42,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Lines:
             "instances",
             at=float(second),
             services={"publish-transaction": [int(10 < second < 14), 0, 0, 3], "gateway": [1, 0, 0, 0]},
-            cold_starts={"publish-transaction": [0.7]},
+            cold_starts={"publish-transaction": [9.9, 0.7][: 1 + (second > 9)]},
             crashed=0,
             radosgw_restarts=0,
         )
