@@ -1,11 +1,11 @@
 # Two commands do all: `make demo` and `make test`. Both install what is missing first (see .ci/setup).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test lint unit services soak bench bench-engine bench-latency clean
+.PHONY: help setup demo up down status test lint unit services soak bench bench-engine bench-latency bench-slurm bench-results clean
 
 BIN := .venv/bin
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 setup: ## install what is missing: Debian packages, and everything else into .venv
 	@.ci/setup
@@ -56,6 +56,12 @@ bench-engine: setup
 
 bench-latency: setup
 	$(BIN)/python hpc-bench/latency.py $(BENCH_OPTIONS)
+
+bench-slurm: setup ## the bench's smallest scenario through a real Slurm on this machine, with a report
+	$(BIN)/python hpc-bench/run.py run smoke --site one-vm
+
+bench-results: setup ## every committed result of the bench again, about half an hour on a quiet machine
+	$(BIN)/python hpc-bench/results.py
 
 clean: ## remove everything that the targets above made
 	-@test ! -x $(BIN)/cvmfs-cloud || $(BIN)/cvmfs-cloud stack down

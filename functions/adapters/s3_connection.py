@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,11 +42,17 @@ class S3Connection:
 
     def objects(self, *, retries: int = MAX_RETRIES) -> S3Store:
         """A client for objects whose paths begin with their bucket; shared by everybody in this process."""
-        return _objects(self, retries)
+        with _making:
+            return _objects(self, retries)
 
     def boto3_client(self) -> Any:
         """A boto3 client, for what only bucket owners do; shared by everybody in this process."""
-        return _boto3_client(self)
+        with _making:
+            return _boto3_client(self)
+
+
+_making = threading.Lock()
+"""A cache lets every thread that comes before the first is done make its own: eight boto3 clients were 96 MB more."""
 
 
 @lru_cache(maxsize=16)

@@ -1,14 +1,18 @@
 """The small rules that adapters share: which paths can be kept, and what a parked message says."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
+from pydantic import SecretStr
 
 from functions.adapters.parked import VALUE_LIMIT, parked_headers
 from functions.adapters.paths import checked, is_plain
+from functions.adapters.s3_connection import S3Connection
 from functions.errors import Permanent
 
 NOW = datetime(2026, 3, 1, 12, 0, 5, 123, tzinfo=UTC)
@@ -54,3 +58,17 @@ def test_a_short_reason_is_kept_word_for_word():
         "x-parked-reason": "no caf\u00e9",
         "x-parked-at": "2026-03-01T12:00:05+00:00",
     }
+
+
+@pytest.mark.parametrize("kind", ["boto3_client", "objects"])
+def test_threads_that_ask_for_their_first_client_at_once_get_one_between_them(kind):
+    connection = S3Connection(endpoint="http://127.0.0.1:9", region="r", access_key=kind, secret_key=SecretStr("s"))
+    together = threading.Barrier(8)
+
+    def ask(_):
+        together.wait()
+        return getattr(connection, kind)()
+
+    with ThreadPoolExecutor(8) as threads:
+        clients = list(threads.map(ask, range(8)))
+    assert len(set(map(id, clients))) == 1

@@ -1,0 +1,62 @@
+"""The service under test: addresses and credentials, in a file that only its owner may read."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from hpcbench.errors import BenchError
+
+TARGET_FILE = "target.json"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An S3 account; `subject` is the OpenID Connect ``sub``, which is also its name in RadosGW."""
+
+    subject: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where everything is. `amqp_url` is for the probe only; `reader` may list the bucket of the repositories.
+
+    `management_url` (with user and password) and `local_pid`, the process that holds a stack on this machine, may be
+    empty: then queues and processes are not sampled. `token` is sent to the gateway as bearer token.
+    """
+
+    s3_url: str
+    region: str
+    gateway_url: str
+    repository_url: str
+    repository_bucket: str
+    domain: str
+    users: tuple[User, ...]
+    reader: User | None = None
+    amqp_url: str = field(default="", repr=False)
+    management_url: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    local_pid: int = 0
+    slurm_conf: str = ""
+
+    @classmethod
+    def read(cls, path: Path) -> Target:
+        """Read the file; raises BenchError."""
+        try:
+            raw = json.loads(path.read_text())
+            users = tuple(User(**user) for user in raw.pop("users"))
+            reader = raw.pop("reader", None)
+            return cls(users=users, reader=User(**reader) if reader else None, **raw)
+        except (OSError, ValueError, TypeError, KeyError) as err:
+            raise BenchError(f"{path}: {err}", hint="hpc-bench/README.md shows what belongs into it.") from err
+
+    def write(self, path: Path) -> None:
+        """Keep it, mode 0600; whoever reads sees all of it or nothing."""
+        new = path.with_suffix(".new")
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(asdict(self), file, indent=1)
+        new.replace(path)

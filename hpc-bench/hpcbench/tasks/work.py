@@ -1,0 +1,53 @@
+"""What every kind of task is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcbench.plan import BASE_FILE, Plan, Task
+from hpcbench.raw import RawFile
+from hpcbench.s3 import S3Client
+from hpcbench.target import Target
+
+PROBE_FILE = "probe.json"
+"""Where the probe's clock listens: address and port."""
+
+STOP_FILE = "stop"
+"""Made by the probe when the load is to end."""
+
+GO_FILE = "go"
+"""Made when no function runs any more, for scenarios that begin from zero."""
+
+DONE_FOLDER = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A task, the plan that it is part of, the service, and the file for what happens."""
+
+    run: Path
+    plan: Plan
+    task: Task
+    target: Target
+    raw: RawFile
+
+    @property
+    def base(self) -> str:
+        """The text that contents are made of."""
+        return (self.run / BASE_FILE).read_text()
+
+    def s3(self, user: int) -> S3Client:
+        """A client with the keys of one user."""
+        account = self.target.users[user]
+        return S3Client(
+            self.target.s3_url,
+            region=self.target.region,
+            access_key=account.access_key,
+            secret_key=account.secret_key,
+        )
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the load is to end."""
+        return (self.run / STOP_FILE).exists()
