@@ -82,7 +82,10 @@ class S3BucketAdmin:
         present = self._ask(doing, client.get_bucket_notification_configuration, Bucket=bucket)
         if any(_same(wanted, entry) for entry in present.get("TopicConfigurations", ())):
             return False
-        # RadosGW adds a configuration to those that are there, and replaces one of the same Id.
+        if any(entry.get("Id") == NOTIFICATION_ID for entry in present.get("TopicConfigurations", ())):
+            # RadosGW adds a configuration to those that are there, also one of the same Id to another topic. What
+            # happens in the moment without any is found by the next reconciliation.
+            self.remove_notifications(bucket)
         self._ask(
             f"{doing} to topic {topic}",
             client.put_bucket_notification_configuration,

@@ -140,7 +140,10 @@ class _Part:
 
     def _compare(self, reconciling: Reconciling) -> str:
         """Send the differences; returns the last key that was looked at if the time is up, else an empty one."""
-        scope = Scope(self._request.prefix, self._request.start_after, self._request.again)
+        request, errand = self._request, self._is_errand
+        # Whoever sends an errand has a reason to believe that what was refused there may come in now.
+        again = request.again or errand
+        scope = Scope(request.prefix, request.start_after, again=again, thorough=not errand)
         waiting: list[Difference] = []
         for number, verdict in enumerate(reconciling.verdicts(scope), start=1):
             if verdict.difference is not None:

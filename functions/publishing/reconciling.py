@@ -49,13 +49,14 @@ class BucketNotBelieved(Permanent):
 class Scope:
     """What is compared: keys that start with ``cvmfs/<prefix>`` and are above `after`; `again` with refused ones.
 
-    Of a part, entries that stand elsewhere than their keys say are only looked for with `again`: it means to look
-    through all catalogs, and parts are asked for often, by functions that know what they are after.
+    Unless `thorough`, entries that stand elsewhere than their keys say are not looked for, which means to look through
+    all catalogs: small parts are asked for often, by functions that know what they are after.
     """
 
     prefix: str = ""
     after: str = ""
     again: bool = False
+    thorough: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,7 @@ class Reconciling:
     def verdicts(self, scope: Scope = Scope()) -> Iterator[Verdict]:
         """Every key of either side in byte order; raises StoreForbids or StoreUnavailable on the way."""
         prefix = AREA + scope.prefix
-        thorough = scope.again or not scope.prefix
-        entries = SourcedEntries(self.view, thorough=thorough)
+        entries = SourcedEntries(self.view, thorough=scope.thorough)
         pin = read_pin(self.view.open_root())
         told = {info.path for info in self.state.list(f"problems/{self.record.repository}/")}
         pairs = SideBySide(
