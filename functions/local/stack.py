@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from functions.local.runtime.manifests import installed_folder
 from functions.local.runtime.runtime import Runtime
 from functions.local.runtime.topology import Broker
-from functions.local.servers import CephServer, LocalServerError, RabbitServer, VaultServer
+from functions.local.servers import Account, CephServer, LocalServerError, RabbitServer, VaultServer
 from functions.local.servers.ports import fresh_port
 from functions.local.servers.processes import start_time
 from functions.local.servers.vault_policies import FUNCTIONS
@@ -337,6 +337,14 @@ def status(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return shown
     return shown | state
+
+
+def account(folder: Path, uid: str, display_name: str = "") -> tuple[StackFile, Account]:
+    """An ordinary S3 user of the running stack of `folder`, made if there is none; raises LocalServerError."""
+    stack = StackFile.read(folder)
+    if stack is None:
+        raise LocalServerError(f"No stack runs in {folder}.", next_step="Start one with `cvmfs-cloud stack up`.")
+    return stack, CephServer.beside(folder.absolute() / "ceph").create_user(uid, display_name)
 
 
 def settings(folder: Path) -> Settings | None:

@@ -84,6 +84,7 @@ service_repositories.command("delete", epilog=EXIT_CODES)(lifecycle.delete)
 stack_commands.command("up", epilog=EXIT_CODES)(stack.up)
 stack_commands.command("down", epilog=EXIT_CODES)(stack.down)
 stack_commands.command("status", epilog=EXIT_CODES)(stack.status)
+stack_commands.command("user", epilog=EXIT_CODES)(stack.user)
 
 queue_commands.command("list", epilog=EXIT_CODES)(queue.list_queues)
 queue_commands.command("show", epilog=EXIT_CODES)(queue.show)

@@ -193,6 +193,10 @@ class TestRadosGateway:
         with pytest.raises(ClientError, match="AccessDenied"):
             bob.get_object(Bucket="of-alice", Key="k" * 1024)
 
+    def test_another_process_may_look_after_its_users(self, servers):
+        made = CephServer.beside(servers.ceph.folder).create_user("carol")
+        assert servers.ceph.create_user("carol") == made
+
     def test_a_radosgw_that_is_killed_comes_back(self, servers):
         s3 = servers.ceph.client("s3")
         restarts = servers.ceph.restarts

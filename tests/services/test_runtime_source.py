@@ -617,9 +617,10 @@ REQUESTED = "it.infn.datacloud.cvmfs.repository.requested"
                 consume("fn.store-keys.parked"),
                 consume("cvmfs.dashboard"),
                 declare("changes.a.infn.it"),
+                publish("notification", "x"),
             ],
-            [consume("fn.store-keys"), consume("cvmfs_reply"), publish("notification", "x")],
-            id="the gateway publishes, replies and looks at what is parked",
+            [consume("fn.store-keys"), consume("cvmfs_reply"), declare("q")],
+            id="the gateway publishes, replies, looks at what is parked and sends it back",
         ),
         pytest.param(
             "cvmfs-radosgw",

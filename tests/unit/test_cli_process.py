@@ -56,7 +56,7 @@ def test_help_loads_nothing_that_only_commands_need():
         ("stack",),
         ("queue",),
         *((group, name) for group, names in (("repo", REPO_COMMANDS),) for name in names.split()),
-        *(("stack", name) for name in ("up", "down", "status")),
+        *(("stack", name) for name in ("up", "down", "status", "user")),
         *(("queue", name) for name in ("list", "show", "redrive", "drop")),
         ("status",),
         ("problems",),
@@ -120,6 +120,38 @@ def test_a_started_stack_says_where_everything_is(tmp_path, monkeypatch):
     result = run("stack", "up", "--folder", tmp_path)
     assert (result.exit_code, result.stderr) == (0, f"starting in {tmp_path}\n")
     assert "dashboard     http://gateway\n" in result.stdout
+
+
+SERVICE = {"ready": 1, "started": 2, "crashed": 1, "failed_starts": 0}
+RUNNING = {
+    "gateway_url": "http://gateway",
+    "s3_url": "http://s3",
+    "repository_url": "http://s3/cvmfs",
+    "vault_url": "http://vault",
+    "management_url": "http://rabbit",
+    "servers": {"RadosGW": True, "RabbitMQ": False},
+    "radosgw_restarts": 1,
+    "services": {"gateway": SERVICE, "store-keys": SERVICE},
+    "sources": {"store-keys": {"handled": 7, "nacked": 3, "connected": False}},
+    "timers": {"late-buckets": {"schedule": "* * * * *", "next_time": "2026-11-26T07:30:00+00:00", "sent": 5}},
+}
+
+
+def test_a_running_stack_is_told_in_lines_that_people_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(stack, "status", lambda _folder: RUNNING)
+    shown = run("stack", "status", "--folder", tmp_path).stdout.splitlines()
+    assert "servers      RadosGW, RabbitMQ (down); RadosGW restarted 1 time" in shown
+    assert [line.split() for line in shown if line.startswith(("store-keys", "gateway  1", "late-buckets"))] == [
+        ["store-keys", "1", "2", "1", "7", "3"],
+        ["late-buckets", "*", "*", "*", "*", "*", "2026-11-26T07:30:00+00:00", "5"],
+    ]
+    assert shown[-1] == "Not connected to RabbitMQ: store-keys."
+
+
+def test_an_s3_user_needs_a_running_stack(tmp_path):
+    result = run("stack", "user", "alice", "--folder", tmp_path)
+    assert result.exit_code == 1
+    assert "cvmfs-cloud stack up" in result.stderr
 
 
 def test_the_demo_does_not_remove_what_is_not_its_own(tmp_path):

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import urllib3
 from pydantic import SecretStr
@@ -77,6 +77,13 @@ class CephServer(LocalServer):
     def alive(self) -> bool:
         """Whether monitor, storage daemon and RadosGW run; False while RadosGW is being restarted."""
         return all(child is not None and child.alive() for child in (self._mon, self._osd, self._radosgw))
+
+    @classmethod
+    def beside(cls, folder: Path) -> Self:
+        """A handle on a server that another process has started in `folder`: only its users can be looked after."""
+        server = cls(folder)
+        server._tools = packages.require(cls.programs)
+        return server
 
     def create_user(self, uid: str, display_name: str = "") -> Account:
         """An ordinary S3 user; one that exists is returned with the keys it has."""
