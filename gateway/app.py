@@ -9,11 +9,11 @@ from fastapi import FastAPI
 from functions.ports import Clock, EventBus
 from functions.publishing.overview import Repositories
 from functions.settings import Settings
+from gateway import metrics, routes
 from gateway import repositories as reading
-from gateway import routes
 from gateway.problems import add_problem_handlers
 
-ROUTERS = (routes.router, reading.router)
+ROUTERS = (routes.router, reading.router, metrics.router)
 
 
 def _utc_now() -> datetime:
@@ -27,6 +27,7 @@ def build_app(bus: EventBus, repositories: Repositories, settings: Settings, clo
     app.state.repositories = repositories
     app.state.settings = settings
     app.state.clock = clock
+    app.state.metrics = metrics.Metrics(repositories, clock)
     for router in ROUTERS:
         app.include_router(router)
     add_problem_handlers(app)
