@@ -42,7 +42,7 @@ class Codec:
     """Which library deflates, and how hard; every choice yields streams that every reader inflates."""
 
     library: Literal["libdeflate", "zlib"] = "libdeflate"
-    level: int = 6
+    level: int = 5
 
     def deflate(self, data: bytes | bytearray | memoryview) -> bytes | bytearray:
         """One zlib stream of `data`; nobody else holds it."""
@@ -54,7 +54,11 @@ class Codec:
 
 
 FAST = Codec()
-"""libdeflate at level 6: the size of zlib 6 at a third of the time."""
+"""libdeflate at level 5: within a hundredth the size of zlib 6, in a quarter of the time.
+
+On Python sources 0.238 of their size instead of 0.237, on programs 0.394 as zlib. Level 6 saves one hundredth more and
+takes a third longer.
+"""
 
 STOCK = Codec("zlib", 6)
 """What the official tools write, bit by bit."""

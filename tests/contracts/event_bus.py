@@ -158,11 +158,14 @@ class EventBusContract:
         state = bus.changes_state(FQRN)
         assert (state.ready, state.consumers) == (0, 0)
 
-    def test_a_backlog_is_taken_at_once(self, bus):
+    def test_a_backlog_is_taken_in_few_pieces(self, bus):
         bus.declare_changes(FQRN)
         bus.send_changes(FQRN, records(2_000))
+        pieces: list[int] = []
         with bus.consume_changes(FQRN) as consumer:
-            assert len(consumer.take(wait_s=20, most=5_000)) == 2_000
+            while sum(pieces) < 2_000 and len(pieces) < 20:  # a broker that pauses ends a piece
+                pieces.append(len(consumer.take(wait_s=20, most=5_000)))
+        assert sum(pieces) == 2_000
 
     def test_take_returns_at_most_what_was_asked_for(self, bus):
         bus.declare_changes(FQRN)

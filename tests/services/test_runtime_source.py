@@ -449,6 +449,10 @@ REAL_STEPS = {
     "handle-bucket-notification": ("notification", "cvmfs-2", "fn.handle-bucket-notification"),
     "publish-transaction": ("cvmfs", "it.infn.datacloud.cvmfs.repository.changed", "fn.publish-transaction"),
     "reconcile-bucket": ("cvmfs", "it.infn.datacloud.cvmfs.reconciliation.requested", "fn.reconcile-bucket"),
+    "edit-repository": ("cvmfs", "it.infn.datacloud.cvmfs.tag.requested", "fn.edit-repository"),
+    "delete-repository": ("cvmfs", "it.infn.datacloud.cvmfs.deletion.requested", "fn.delete-repository"),
+    "resign-whitelist": ("cvmfs", "it.infn.datacloud.cvmfs.renewal.requested", "fn.resign-whitelist"),
+    "collect-garbage": ("cvmfs", "it.infn.datacloud.cvmfs.collection.requested", "fn.collect-garbage"),
     "legacy-requests": ("", "cvmfs", "cvmfs"),
     "legacy-replies": ("cvmfs", "it.infn.datacloud.cvmfs.repository.created", "fn.legacy-replies"),
 }
