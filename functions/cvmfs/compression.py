@@ -37,6 +37,13 @@ class Compression(IntEnum):
         return cls(value)
 
 
+_HEADER = b"\x78\x9c"
+"""How all streams of the official tools begin. Its two bits about the level are a hint that no reader looks at."""
+
+_NOTHING = bytes.fromhex("789c030000000001")
+"""No content at all as zlib writes it: every marker file in the world is this object."""
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """Which library deflates, and how hard; every choice yields streams that every reader inflates."""
@@ -46,10 +53,12 @@ class Codec:
 
     def deflate(self, data: bytes | bytearray | memoryview) -> bytes | bytearray:
         """One zlib stream of `data`; nobody else holds it."""
-        # libdeflate writes another stream for no content at all; every marker file in the world has zlib's.
-        if self.library == "zlib" or not data:
+        if not data:
+            return _NOTHING
+        if self.library == "zlib":
             return zlib.compress(data, self.level)
         stream: bytearray = deflate.zlib_compress(data, self.level)  # not copied: the stream of a chunk has megabytes
+        stream[:2] = _HEADER
         return stream
 
 
