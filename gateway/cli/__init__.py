@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
+import sys
 
 
 def main() -> None:
     """Run the command line of this process."""
     # What is imported stays: looking through it for garbage again and again takes a tenth of the time to the help.
     gc.disable()
-    from gateway.cli.app import app  # noqa: PLC0415
+    from gateway.cli.commands import program  # noqa: PLC0415
 
+    command_line = program(sys.argv[1:])
     gc.freeze()
     gc.enable()
-    app()
+    command_line()
