@@ -12,6 +12,7 @@ from datetime import datetime
 from cloudevents.conversion import to_structured
 
 from events import RepositoryChanged
+from events.names import valid_fqrn
 from functions.ports import Message, MessageHold
 from functions.publishing.parked_messages import (
     BINARY,
@@ -75,11 +76,8 @@ def redrive(hold: MessageHold, chosen: Sequence[WaitingMessage], way_back: WayBa
 
 def drop(
     hold: MessageHold, chosen: Sequence[WaitingMessage], *, log: Callable[[WaitingMessage], None], told: Told
-) -> tuple[str, ...]:
-    """Remove messages, each of which is logged before it goes, and return the repositories that they concerned.
-
-    What these have missed only a reconciliation finds.
-    """
+) -> None:
+    """Remove messages, each of which is logged before it goes."""
     done = 0
     for batch in _batches(chosen):
         for waiting in batch:
@@ -87,7 +85,12 @@ def drop(
         hold.remove([waiting.held for waiting in batch])
         done += len(batch)
         told(done)
-    return tuple(sorted({name for waiting in chosen for name in waiting.repositories}))
+
+
+def concerned(chosen: Sequence[WaitingMessage]) -> tuple[str, ...]:
+    """The repositories that messages are about; what these miss of them only a reconciliation finds."""
+    names = {name for waiting in chosen for name in waiting.repositories}
+    return tuple(sorted(name for name in names if valid_fqrn(name)))
 
 
 def _as_first_sent(message: Message, queue: str) -> Message:

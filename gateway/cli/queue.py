@@ -60,6 +60,9 @@ OfRepository = Annotated[
 ]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Only with this text in the reason, in any case.")]
 
+FED_BY_BUCKETS = frozenset({"handle-bucket-notification", "publish-transaction", "unrouted"})
+"""Steps whose messages tell of buckets: what is lost with one of them can be found there."""
+
 
 class NoSuchMessage(EventRefused):
     """There is no message with this id in the queue."""
@@ -194,7 +197,10 @@ def drop(
     folder: StackFolder = DEFAULT_FOLDER,
     as_json: AsJson = False,
 ) -> None:
-    """Remove parked messages for good; each is written out before it goes, with --json whole."""
+    """Remove parked messages for good; each is written out before it goes, with --json whole.
+
+    Repositories that miss something by it are held against their buckets.
+    """
     from functions import wiring  # noqa: PLC0415
     from functions.publishing import redriving  # noqa: PLC0415
 
@@ -206,19 +212,41 @@ def drop(
         say(printable("dropping " + "  ".join(row(waiting, now))))
 
     repositories: Sequence[str] = ()
+    asked_for: list[str] = []
     with _chosen(queues, step, selection) as (hold, chosen):
         now = wiring.utc_now()
         if chosen:
             _show_briefly(chosen, now)
             confirm(f"Drop {counted(len(chosen), 'message')} of {step} for good?", force=yes)
+            repositories = redriving.concerned(chosen)
+            if step in FED_BY_BUCKETS:
+                # Before anything goes: asked for too early is as good, and too late may be never.
+                asked_for += _ask_for(repositories, step, folder)
             with status_line("dropping") as display:
-                repositories = redriving.drop(hold, chosen, log=log, told=lambda done: display(f"dropped {done:,}"))
+                redriving.drop(hold, chosen, log=log, told=lambda done: display(f"dropped {done:,}"))
     if as_json:
-        write_json({"dropped": [members(waiting) for waiting in dropped], "repositories": list(repositories)})
+        write_json(
+            {
+                "dropped": [members(waiting) for waiting in dropped],
+                "repositories": list(repositories),
+                "reconciling": asked_for,
+            }
+        )
     else:
         write_line(f"Dropped {counted(len(dropped), 'message')} of {step}." if dropped else _nothing(step))
+    for name in asked_for:
+        say(f"{name} is held against its bucket to find what it has missed: see `cvmfs-cloud status {name}`.")
+
+
+def _ask_for(repositories: Sequence[str], step: str, folder: Path) -> Sequence[str]:
+    """Ask for a look at the whole bucket of each repository."""
+    from functions import wiring  # noqa: PLC0415
+    from gateway.cli import sync  # noqa: PLC0415
+
+    cause = f"dropped from {step} {wiring.utc_now().isoformat(timespec='milliseconds')}"
     for name in repositories:
-        say(f"Next: cvmfs-cloud sync {name}, which finds what {name} has missed.")
+        sync.request(name, folder, cause=cause, again=True)
+    return repositories
 
 
 def _open(folder: Path, step: str | None = None) -> _Queues:

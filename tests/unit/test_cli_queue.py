@@ -8,10 +8,11 @@ from datetime import timedelta
 
 import pytest
 
+from events import ReconciliationRequested
 from functions import wiring
 from functions.adapters.memory import MemoryBlobStore, MemoryEventBus
 from functions.adapters.memory_queues import MemoryQueueAdmin
-from functions.errors import UploadRefused
+from functions.errors import BrokerUnavailable, UploadRefused
 from functions.local.runtime.manifests import Manifests, installed_folder
 from functions.publishing.records import Problem, RepositoryRecord
 from gateway.cli import opened
@@ -173,14 +174,35 @@ def test_a_message_is_chosen_by_its_id(three):
     assert three.parked == [ALICE]
 
 
-def test_whoever_drops_is_told_what_to_do_next_for_each_repository(three):
+def test_dropped_requests_are_written_out_and_ask_for_nothing(three):
     result = three.run("drop", STEP, "--yes")
     assert result.stdout == f"Dropped 3 messages of {STEP}.\n"
-    assert [line for line in result.stderr.splitlines() if line.startswith("Next")] == [
-        "Next: cvmfs-cloud sync alice.infn.it, which finds what alice.infn.it has missed.",
-        "Next: cvmfs-cloud sync bob.infn.it, which finds what bob.infn.it has missed.",
-    ]
     assert result.stderr.count("dropping ") == 3
+    assert three.bus.published == []
+
+
+def test_repositories_that_miss_something_by_a_drop_are_held_against_their_buckets(operator, monkeypatch):
+    monkeypatch.setattr(wiring, "open_bus", lambda *_, **__: operator.bus)
+    for body in (ALICE, BOB, ALICE, b"nonsense"):
+        operator.bus.park("publish-transaction", body, reason="too old", headers={})
+    dropped = operator.json("drop", "publish-transaction", "--yes")
+    assert dropped["reconciling"] == ["alice.infn.it", "bob.infn.it"]
+    assert operator.bus.parked("publish-transaction") == []
+    asked = [(event["type"], event["subject"], event.data["again"]) for event in operator.bus.published]
+    assert asked == [
+        (ReconciliationRequested.TYPE, "alice.infn.it", True),
+        (ReconciliationRequested.TYPE, "bob.infn.it", True),
+    ]
+
+
+def test_nothing_is_dropped_if_nobody_can_be_asked(operator, monkeypatch):
+    def down(*_, **__):
+        raise BrokerUnavailable("RabbitMQ is away.")
+
+    monkeypatch.setattr(wiring, "open_bus", down)
+    operator.bus.park("publish-transaction", ALICE, reason="too old", headers={})
+    assert operator.run("drop", "publish-transaction", "--yes").exit_code == 3
+    assert [message.body for message in operator.bus.parked("publish-transaction")] == [ALICE]
 
 
 def test_a_person_is_asked_before_anything_is_dropped(three, monkeypatch):

@@ -263,7 +263,8 @@ def test_every_message_is_logged_before_it_is_dropped_and_its_repository_told():
     assert len(waiting_in(bus)) == 250
     with admin.hold(f"{QUEUE}.parked", most=1000) as hold:
         rest = [looked_at(held, DOMAIN) for held in hold.held]
-        concerned = redriving.drop(hold, rest, log=lambda _: None, told=progress.append)
+        concerned = redriving.concerned(rest)
+        redriving.drop(hold, rest, log=lambda _: None, told=progress.append)
     assert concerned == ("r0.infn.it", "r1.infn.it", "r2.infn.it")
     assert waiting_in(bus) == []
 
