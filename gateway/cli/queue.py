@@ -245,7 +245,8 @@ def _ask_for(repositories: Sequence[str], step: str, folder: Path) -> Sequence[s
 
     cause = f"dropped from {step} {wiring.utc_now().isoformat(timespec='milliseconds')}"
     for name in repositories:
-        sync.request(name, folder, cause=cause, again=True)
+        # Not `again`: what was parked as refused would be refused and parked once more.
+        sync.request(name, folder, cause=cause)
     return repositories
 
 

@@ -190,8 +190,8 @@ def test_repositories_that_miss_something_by_a_drop_are_held_against_their_bucke
     assert operator.bus.parked("publish-transaction") == []
     asked = [(event["type"], event["subject"], event.data["again"]) for event in operator.bus.published]
     assert asked == [
-        (ReconciliationRequested.TYPE, "alice.infn.it", True),
-        (ReconciliationRequested.TYPE, "bob.infn.it", True),
+        (ReconciliationRequested.TYPE, "alice.infn.it", False),
+        (ReconciliationRequested.TYPE, "bob.infn.it", False),
     ]
 
 
