@@ -20,16 +20,13 @@ from functions.cvmfs.catalog_edits import CatalogEdits, CountersOf
 from functions.cvmfs.catalog_entries import NestedReference
 from functions.cvmfs.counters import ONE_REFERENCE, Counters
 from functions.cvmfs.database import DATABASE_ERRORS
-from functions.cvmfs.entry import MARKER_NAME, Entry, EntryFlag, encode_text
+from functions.cvmfs.entry import AUTO_MARKER_NAME, MARKER_NAME, Entry, EntryFlag, encode_text
 from functions.cvmfs.errors import CatalogError
 from functions.cvmfs.rows import INSERT_ENTRY, STRUCTURE_FLAGS, UPDATE_ENTRY, check_entry, row_of
 from functions.cvmfs.schema import COLUMN_LIST, OpenDatabase, count_rows, create_database, open_database, write_counters
 from functions.cvmfs.transplant import move_in, move_out
 
 __all__ = ["AUTO_MARKER_NAME", "Catalog", "Counters", "CountersOf", "NestedReference"]
-
-AUTO_MARKER_NAME = ".cvmfsautocatalog"
-"""Beside the marker: this nested catalog was made by a balancer, so a balancer may merge it again."""
 
 _FREE_PAGE_RATIO = 0.2
 _ROW_ID_WASTE_RATIO = 0.25

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.opened import confirm, open_publisher
-from gateway.cli.options import AsJson, Keys, Storage, repository_name
+from gateway.cli.options import AsJson, CheckedName, Keys, Storage
 from gateway.cli.output import counted, say, shown_size, status_line, write_json, write_line
 
 if TYPE_CHECKING:
@@ -47,10 +47,7 @@ def collect(
     *,
     storage: Storage,
     keys: Keys,
-    fqrn: Annotated[
-        str | None,
-        typer.Argument(metavar="FQRN", help="The repository's name, if you want it checked.", parser=repository_name),
-    ] = None,
+    fqrn: CheckedName = None,
     keep: Annotated[
         int | None,
         typer.Option(

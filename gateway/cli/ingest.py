@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.opened import CACHE_BYTES, THREADS, open_live, require_signing_key
-from gateway.cli.options import AsJson, Keys, Storage, repository_name, repository_path
+from gateway.cli.options import AsJson, CheckedName, Keys, Storage, repository_path
 from gateway.cli.output import counted, printable, progress_bar, say, shown_size, write_json, write_line
 from gateway.cli.repo import SHOWN_EVERY_S, require_free_tag
 from gateway.cli.tree_options import shown_remarks
@@ -30,10 +30,7 @@ def ingest(
             help="A tar archive, compressed or not, or a zip archive; - reads a tar archive from standard input.",
         ),
     ] = None,
-    fqrn: Annotated[
-        str | None,
-        typer.Argument(metavar="FQRN", help="The repository's name, if you want it checked.", parser=repository_name),
-    ] = None,
+    fqrn: CheckedName = None,
     *,
     storage: Storage,
     keys: Keys,

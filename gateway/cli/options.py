@@ -70,6 +70,10 @@ Storage = Annotated[
     ),
 ]
 Keys = Annotated[Path, typer.Option(metavar="DIR", help="The folder of the key files.", show_default=False)]
+CheckedName = Annotated[
+    str | None,
+    typer.Argument(metavar="FQRN", help="The repository's name, if you want it checked.", parser=repository_name),
+]
 MasterKeys = Annotated[
     list[Path] | None,
     typer.Option("--key", metavar="FILE.pub", help="A master key that may have signed; can be given several times."),

@@ -212,7 +212,7 @@ def drop(
         say(printable("dropping " + "  ".join(row(waiting, now))))
 
     repositories: Sequence[str] = ()
-    asked_for: list[str] = []
+    asked_for: Sequence[str] = ()
     with _chosen(queues, step, selection) as (hold, chosen):
         now = wiring.utc_now()
         if chosen:
@@ -221,7 +221,8 @@ def drop(
             repositories = redriving.concerned(chosen)
             if step in FED_BY_BUCKETS:
                 # Before anything goes: asked for too early is as good, and too late may be never.
-                asked_for += _ask_for(repositories, step, folder)
+                asked_for = repositories
+                _ask_for(asked_for, step, folder)
             with status_line("dropping") as display:
                 redriving.drop(hold, chosen, log=log, told=lambda done: display(f"dropped {done:,}"))
     if as_json:
@@ -229,7 +230,7 @@ def drop(
             {
                 "dropped": [members(waiting) for waiting in dropped],
                 "repositories": list(repositories),
-                "reconciling": asked_for,
+                "reconciling": list(asked_for),
             }
         )
     else:
@@ -238,7 +239,7 @@ def drop(
         say(f"{name} is held against its bucket to find what it has missed: see `cvmfs-cloud status {name}`.")
 
 
-def _ask_for(repositories: Sequence[str], step: str, folder: Path) -> Sequence[str]:
+def _ask_for(repositories: Sequence[str], step: str, folder: Path) -> None:
     """Ask for a look at the whole bucket of each repository."""
     from functions import wiring  # noqa: PLC0415
     from gateway.cli import sync  # noqa: PLC0415
@@ -247,7 +248,6 @@ def _ask_for(repositories: Sequence[str], step: str, folder: Path) -> Sequence[s
     for name in repositories:
         # Not `again`: what was parked as refused would be refused and parked once more.
         sync.request(name, folder, cause=cause)
-    return repositories
 
 
 def _open(folder: Path, step: str | None = None) -> _Queues:

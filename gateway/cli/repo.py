@@ -14,7 +14,7 @@ import typer
 
 from functions.errors import TagTaken
 from gateway.cli.opened import CACHE_BYTES, THREADS, FolderTaken, open_live, require_signing_key, shown_storage
-from gateway.cli.options import AsJson, Fqrn, Keys, Storage, repository_name, repository_path
+from gateway.cli.options import AsJson, CheckedName, Fqrn, Keys, Storage, repository_path
 from gateway.cli.output import counted, printable, progress_bar, say, shown_size, write_json, write_line
 from gateway.cli.tree_options import AllowEmpty, Checksum, Compressed, Owner, Xattrs, shown_remarks
 
@@ -101,10 +101,7 @@ def publish(
     ],
     storage: Storage,
     keys: Keys,
-    fqrn: Annotated[
-        str | None,
-        typer.Argument(metavar="FQRN", help="The repository's name, if you want it checked.", parser=repository_name),
-    ] = None,
+    fqrn: CheckedName = None,
     path: Annotated[
         str,
         typer.Option(

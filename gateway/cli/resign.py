@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.opened import confirm, open_live, open_publisher
-from gateway.cli.options import AsJson, Keys, Storage, repository_name
+from gateway.cli.options import AsJson, CheckedName, Keys, Storage
 from gateway.cli.output import say, write_json, write_line
 
 if TYPE_CHECKING:
@@ -24,10 +24,7 @@ def resign(
     *,
     storage: Storage,
     keys: Keys,
-    fqrn: Annotated[
-        str | None,
-        typer.Argument(metavar="FQRN", help="The repository's name, if you want it checked.", parser=repository_name),
-    ] = None,
+    fqrn: CheckedName = None,
     days: Annotated[int, typer.Option("--days", "-d", metavar="DAYS", min=1, help="How long it is valid.")] = 30,
     manifest: Annotated[
         bool, typer.Option("--manifest", "-p", help="Sign .cvmfspublished, with the certificate beside the keys.")

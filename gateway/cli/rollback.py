@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.opened import confirm, open_publisher
-from gateway.cli.options import AsJson, Keys, Storage, repository_name
+from gateway.cli.options import AsJson, CheckedName, Keys, Storage
 from gateway.cli.output import say, write_json, write_line
 from gateway.cli.tag import as_members
 
@@ -16,10 +16,7 @@ def rollback(
     *,
     storage: Storage,
     keys: Keys,
-    fqrn: Annotated[
-        str | None,
-        typer.Argument(metavar="FQRN", help="The repository's name, if you want it checked.", parser=repository_name),
-    ] = None,
+    fqrn: CheckedName = None,
     tag: Annotated[
         str | None,
         typer.Option(
