@@ -4,13 +4,21 @@
 - ``read_event``, ``event_class``: a CloudEvent or a type name to its class
 - ``TagRequested`` … ``CollectionRequested``, all of them ``Wish``: what owners, operators and timers ask for;
   ``TagChanged`` … ``GarbageCollected``: what became of it
-- ``ChangeRecord``: what waits in a repository's change queue (not a CloudEvent)
+- ``ChangeRecord``: what waits in a repository's ``change_queue`` (not a CloudEvent)
 - ``parse_notification``: RadosGW's bucket notifications
 - ``LegacyRequest``, ``reply_to_created``, ``reply_to_refused``: the older comma-separated messages
 - ``EventError``: what is wrong with any of these, fault by fault
 """
 
-from events.change import ChangeRecord, ChunkRecord, EntryRecord, TreeRecord, Withheld
+from events.change import (
+    ChangeRecord,
+    ChunkRecord,
+    EntryRecord,
+    TreeRecord,
+    Withheld,
+    change_queue,
+    repository_of_queue,
+)
 from events.errors import EventError, UnknownTypeError
 from events.event import Event, traceparent_of
 from events.legacy import LEGACY_REPLY_QUEUE, LegacyRequest, reply_to_created, reply_to_refused
@@ -103,12 +111,14 @@ __all__ = [
     "Wish",
     "Withheld",
     "bucket_of",
+    "change_queue",
     "event_class",
     "notification_about",
     "parse_notification",
     "read_event",
     "reply_to_created",
     "reply_to_refused",
+    "repository_of_queue",
     "traceparent_of",
     "valid_fqrn",
 ]

@@ -14,6 +14,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from events.errors import EventError
 
+_QUEUE = "changes."
+
+
+def change_queue(fqrn: str) -> str:
+    """The queue on which the change records of a repository wait."""
+    return f"{_QUEUE}{fqrn}"
+
+
+def repository_of_queue(queue: str) -> str | None:
+    """The repository whose change queue this is; None for any other queue."""
+    return queue.removeprefix(_QUEUE) if queue.startswith(_QUEUE) else None
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")

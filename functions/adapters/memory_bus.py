@@ -19,6 +19,7 @@ from typing import Any
 from cloudevents.conversion import to_structured
 from cloudevents.http import CloudEvent, from_json
 
+from events import change_queue
 from functions.adapters.parked import parked_headers, parked_queue, step_queue
 from functions.errors import BrokerUnavailable
 from functions.ports import Clock, Delivery, QueueState
@@ -192,13 +193,13 @@ class MemoryEventBus:
     def declare_changes(self, fqrn: str) -> None:
         """Make the change queue of a repository."""
         self.check()
-        self.declare(f"changes.{fqrn}")
+        self.declare(change_queue(fqrn))
 
     def drop_changes(self, fqrn: str) -> None:
         """Delete the change queue; whoever is attached finds the connection lost."""
         with self.moved:
             self.check()
-            queue = self._queues.pop(f"changes.{fqrn}", None)
+            queue = self._queues.pop(change_queue(fqrn), None)
             if queue is not None:
                 for consumer in list(queue.consumers):
                     consumer.connected = False
@@ -210,21 +211,21 @@ class MemoryEventBus:
         with self.moved:
             self.check()
             for body in bodies:
-                self.send(Message(body, routing_key=f"changes.{fqrn}"))
-            return self._state(f"changes.{fqrn}")
+                self.send(Message(body, routing_key=change_queue(fqrn)))
+            return self._state(change_queue(fqrn))
 
     def changes_state(self, fqrn: str) -> QueueState:
         """The state of the change queue."""
         with self.moved:
             self.check()
-            return self._state(f"changes.{fqrn}")
+            return self._state(change_queue(fqrn))
 
     @contextmanager
     def consume_changes(self, fqrn: str) -> Iterator[MemoryConsumer]:
         """Attach to the change queue; the first one attached is the active one."""
         with self.moved:
             self.check()
-            queue = self._queue(f"changes.{fqrn}")
+            queue = self._queue(change_queue(fqrn))
             consumer = MemoryConsumer(self, queue)
             queue.consumers.append(consumer)
             self._settle(queue)

@@ -16,6 +16,7 @@ from cloudevents.http import CloudEvent
 from pika.spec import BasicProperties
 from pydantic import SecretStr
 
+from events import change_queue
 from functions.adapters.parked import parked_headers, parked_queue, step_queue
 from functions.adapters.rabbitmq_consumer import RabbitConsumer
 from functions.adapters.rabbitmq_link import (
@@ -112,7 +113,7 @@ class RabbitEventBus:
             def opened(channel: pika.channel.Channel) -> None:
                 channel.add_on_close_callback(lambda _channel, reason: fail(future, fault(reason)))
                 channel.queue_declare(
-                    _change_queue(fqrn), durable=True, arguments=dict(CHANGE_QUEUE), callback=lambda _: done(channel)
+                    change_queue(fqrn), durable=True, arguments=dict(CHANGE_QUEUE), callback=lambda _: done(channel)
                 )
 
             def done(channel: pika.channel.Channel) -> None:
@@ -129,7 +130,7 @@ class RabbitEventBus:
         def begin(connection: pika.SelectConnection, future: Future[None]) -> None:
             def opened(channel: pika.channel.Channel) -> None:
                 channel.add_on_close_callback(lambda _channel, reason: fail(future, fault(reason)))
-                channel.queue_delete(_change_queue(fqrn), callback=lambda _: done(channel))
+                channel.queue_delete(change_queue(fqrn), callback=lambda _: done(channel))
 
             def done(channel: pika.channel.Channel) -> None:
                 settle(future, None)
@@ -141,19 +142,19 @@ class RabbitEventBus:
 
     def send_changes(self, fqrn: str, bodies: Sequence[bytes]) -> QueueState:
         """Append change records in order."""
-        queue = _change_queue(fqrn)
+        queue = change_queue(fqrn)
         self._publish([Outgoing("", queue, body, BasicProperties(delivery_mode=_PERSISTENT)) for body in bodies])
         # Whoever takes a busy queue for one without a consumer only sends a wake-up too many.
         return self._state(queue)
 
     def changes_state(self, fqrn: str) -> QueueState:
         """The state of the change queue; BrokerUnavailable if it was never declared, or is too busy to be asked."""
-        return self._known_state(_change_queue(fqrn))
+        return self._known_state(change_queue(fqrn))
 
     @contextmanager
     def consume_changes(self, fqrn: str) -> Iterator[RabbitConsumer]:
         """Attach to the change queue until the context ends."""
-        consumer = self._retried(lambda link, *_: RabbitConsumer(link, _change_queue(fqrn), self._prefetch))
+        consumer = self._retried(lambda link, *_: RabbitConsumer(link, change_queue(fqrn), self._prefetch))
         try:
             yield consumer
         finally:
@@ -198,10 +199,10 @@ class RabbitEventBus:
         may also be back before the consumer is forgotten. Where the one that is counted is new, this waits in vain.
         """
         deadline = time.monotonic() + RETURN_TIMEOUT_S
-        state = self._state(_change_queue(fqrn))
+        state = self._state(change_queue(fqrn))
         while state.consumers and time.monotonic() < deadline:
             time.sleep(0.005)
-            state = self._state(_change_queue(fqrn))
+            state = self._state(change_queue(fqrn))
 
     def _publish(self, messages: Sequence[Outgoing]) -> None:
         def work(link: Link, publisher: Publisher, _states: QueueStates) -> None:
@@ -224,7 +225,3 @@ class RabbitEventBus:
                 link = Link(link_parameters(self._url, name=self._name), timeout_s=self._answer_timeout_s)
                 self._connected = (link, Publisher(), QueueStates())
             return self._connected
-
-
-def _change_queue(fqrn: str) -> str:
-    return f"changes.{fqrn}"

@@ -16,6 +16,7 @@ from events import (
     RepositoryChanged,
     RepositoryPublished,
     Withheld,
+    change_queue,
 )
 from events.event import traceparent_of
 from functions.cvmfs.entry import Entry
@@ -26,7 +27,7 @@ from functions.ports import ChangeConsumer, Delivery
 from functions.publishing.application import Outcome, apply_records
 from functions.publishing.commit import Published
 from functions.publishing.dirtab import DIRTAB_PATH
-from functions.publishing.parked_messages import CHANGES, QUEUE_HEADER
+from functions.publishing.parked_messages import QUEUE_HEADER
 from functions.publishing.pinning import let_through
 from functions.publishing.records import RepositoryRecord, clear_problems, open_problems
 from functions.publishing.rules import Rules
@@ -186,7 +187,7 @@ class _Stay:
             try:
                 records.append(ChangeRecord.from_bytes(delivery.body))
             except EventError as err:
-                headers = {QUEUE_HEADER: f"{CHANGES}{self._fqrn}"}
+                headers = {QUEUE_HEADER: change_queue(self._fqrn)}
                 self._cloud.bus.park(STEP, delivery.body, reason=str(err), headers=headers)
         return current_records(records, look_again(self._cloud.source, self._cloud.executor, records), rules)
 

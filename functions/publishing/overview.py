@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from events import change_queue
 from functions.cvmfs.catalog_cache import CatalogCache
 from functions.cvmfs.counters import Counters
 from functions.cvmfs.errors import FormatError
@@ -20,7 +21,6 @@ from functions.cvmfs.whitelist import SignedWhitelist, Whitelist
 from functions.errors import BrokerUnavailable, RepositoryDamaged
 from functions.ports import BlobStore, QueueAdmin
 from functions.publishing.head import MANIFEST_PATH, WHITELIST_PATH
-from functions.publishing.parked_messages import CHANGES
 from functions.publishing.pinning import Pin, read_pin
 from functions.publishing.records import (
     Problem,
@@ -166,7 +166,7 @@ class Repositories:
 
     def _waiting(self, name: str) -> int | None:
         try:
-            return self.queues.ready(f"{CHANGES}{name}")
+            return self.queues.ready(change_queue(name))
         except BrokerUnavailable:
             return None
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from events import TYPE_PREFIX, EventError, Record, parse_notification, valid_fqrn
+from events import TYPE_PREFIX, EventError, Record, parse_notification, repository_of_queue, valid_fqrn
 from functions.ports import HeldMessage, Message
 
 STEP_HEADER = "x-parked-step"
@@ -23,9 +23,6 @@ REASON_HEADER = "x-parked-reason"
 AT_HEADER = "x-parked-at"
 QUEUE_HEADER = "x-parked-queue"
 """The queue that a parked message came from, where that is not its step's own."""
-
-CHANGES = "changes."
-"""How the name of a change queue begins."""
 
 STRUCTURED = "application/cloudevents+json"
 RAW_MESSAGE = "dev.knative.rabbitmq.event"
@@ -194,8 +191,9 @@ def _what(carried: Carried, data: object) -> str:
 
 def _repositories(message: Message, carried: Carried, data: object, domain: str) -> tuple[str, ...]:
     queue = came_from(message)
-    if queue is not None and queue.startswith(CHANGES):
-        return (queue.removeprefix(CHANGES),)
+    repository = repository_of_queue(queue) if queue is not None else None
+    if repository is not None:
+        return (repository,)
     named: list[object] = []
     if isinstance(data, Mapping):
         named += [data.get("repository"), None if carried.is_wrapped else carried.attributes.get("subject")]

@@ -11,12 +11,11 @@ from datetime import datetime
 
 from cloudevents.conversion import to_structured
 
-from events import RepositoryChanged
+from events import RepositoryChanged, repository_of_queue
 from events.names import valid_fqrn
 from functions.ports import Message, MessageHold
 from functions.publishing.parked_messages import (
     BINARY,
-    CHANGES,
     STRUCTURED,
     WaitingMessage,
     came_from,
@@ -50,9 +49,10 @@ def to_step(queue: str, *, exchange: str, now: datetime) -> WayBack:
         if origin is None:
             return [_as_first_sent(waiting.message, queue)]
         record = Message(waiting.message.body, routing_key=origin)
-        if not origin.startswith(CHANGES):
+        repository = repository_of_queue(origin)
+        if repository is None:
             return [record]
-        return [record, _wake_up(origin.removeprefix(CHANGES), waiting.id, exchange, now)]
+        return [record, _wake_up(repository, waiting.id, exchange, now)]
 
     return way_back
 
