@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Validatio
 from events.errors import EventError
 from events.fields import Fqrn
 
+STRUCTURED = "application/cloudevents+json"
+"""The content type of an event in structured mode: attributes and data in one JSON object."""
+
 _SOURCE = re.compile(r"[!-~]{1,2048}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 

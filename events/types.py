@@ -1,4 +1,4 @@
-"""The event types, as they stand in the CloudEvents attribute ``type`` and in AMQP routing keys."""
+"""The event types, ours and those of Knative's sources, as they stand in ``type`` and in AMQP routing keys."""
 
 from __future__ import annotations
 
@@ -38,3 +38,9 @@ REPOSITORY_DELETED: Final = TYPE_PREFIX + "repository.deleted"
 WHITELIST_RESIGNED: Final = TYPE_PREFIX + "whitelist.resigned"
 GARBAGE_COLLECTED: Final = TYPE_PREFIX + "garbage.collected"
 REQUEST_REFUSED: Final = TYPE_PREFIX + "request.refused"
+
+# What Knative's sources send
+PING: Final = "dev.knative.sources.ping"
+"""From a PingSource: a timer."""
+RAW_MESSAGE: Final = "dev.knative.rabbitmq.event"
+"""From a RabbitmqSource: around a message that is no CloudEvent."""

@@ -15,8 +15,8 @@ from typing import Final
 from urllib.parse import unquote
 
 from events import EventError
+from events.event import STRUCTURED
 
-STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
 _PREFIX: Final = "ce-"
 

@@ -17,8 +17,9 @@ from events import (
     reply_to_refused,
 )
 from events.registry import event_class
+from events.types import RAW_MESSAGE
 from functions.ports import Clock, EventBus
-from functions.publishing.parked_messages import RAW_MESSAGE, binary_headers
+from functions.publishing.parked_messages import binary_headers
 from functions.settings import Settings
 from gateway.bodies import BODY_LIMIT, Body, Message
 from gateway.decoding import binary_attributes, decode_events

@@ -12,6 +12,8 @@ from uuid import uuid4
 from httpx import ASGITransport, AsyncClient, Response
 
 from events import Event, RepositoryRequested
+from events.event import STRUCTURED
+from events.types import RAW_MESSAGE
 from functions.adapters.memory import MemoryBlobStore
 from functions.adapters.memory_bus import BINDINGS, MemoryEventBus, Message
 from functions.adapters.memory_queues import MemoryQueueAdmin
@@ -19,11 +21,10 @@ from functions.cvmfs.catalog_cache import CatalogCache
 from functions.publishing.overview import Repositories
 from functions.settings import Settings
 from gateway.app import build_app
-from gateway.decoding import BATCH, STRUCTURED
+from gateway.decoding import BATCH
 from tests.world import World
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-RAW_MESSAGE = "dev.knative.rabbitmq.event"
 REQUEST = {"repository": "alice.infn.it", "username": "alice", "subject": "8f3c-2c1e"}
 
 SETTINGS = Settings.from_mapping(

@@ -20,6 +20,7 @@ from cloudevents.conversion import to_structured
 from cloudevents.http import CloudEvent, from_json
 
 from events import change_queue
+from events.event import STRUCTURED
 from functions.adapters.parked import parked_headers, parked_queue, step_queue
 from functions.errors import BrokerUnavailable
 from functions.ports import Clock, Delivery, QueueState
@@ -51,7 +52,6 @@ NOTIFICATION = "notification"
 NOTIFICATIONS = "fn.handle-bucket-notification"
 """The queue that takes everything from the exchange ``notification``."""
 UNROUTED = "cvmfs.unrouted"
-STRUCTURED = "application/cloudevents+json"
 PREFETCH = 10_000
 
 

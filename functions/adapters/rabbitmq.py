@@ -17,6 +17,7 @@ from pika.spec import BasicProperties
 from pydantic import SecretStr
 
 from events import change_queue
+from events.event import STRUCTURED
 from functions.adapters.parked import parked_headers, parked_queue, step_queue
 from functions.adapters.rabbitmq_consumer import RabbitConsumer
 from functions.adapters.rabbitmq_link import (
@@ -36,7 +37,6 @@ from functions.ports import Clock, QueueState
 
 T = TypeVar("T")
 
-STRUCTURED = "application/cloudevents+json"
 PREFETCH = 10_000
 """Messages pushed to the active consumer ahead of its acknowledgements: most that one revision can take in."""
 

@@ -13,12 +13,10 @@ from cloudevents.http import CloudEvent
 
 from events import RepositoryChanged
 from events.event import Event, traceparent_of
+from events.types import PING
 from functions.errors import BrokerUnavailable
 from functions.handlers.cloud import Cloud, event_source
 from functions.publishing.records import repository_names
-
-PING = "dev.knative.sources.ping"
-"""The type of what a PingSource sends."""
 
 BATCH = 500
 """Events that are confirmed together."""

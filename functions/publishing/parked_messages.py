@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from events import TYPE_PREFIX, EventError, Record, parse_notification, repository_of_queue, valid_fqrn
+from events.event import STRUCTURED
+from events.types import RAW_MESSAGE
 from functions.ports import HeldMessage, Message
 
 STEP_HEADER = "x-parked-step"
@@ -23,10 +25,6 @@ REASON_HEADER = "x-parked-reason"
 AT_HEADER = "x-parked-at"
 QUEUE_HEADER = "x-parked-queue"
 """The queue that a parked message came from, where that is not its step's own."""
-
-STRUCTURED = "application/cloudevents+json"
-RAW_MESSAGE = "dev.knative.rabbitmq.event"
-"""The type under which RabbitmqSource delivers a message that is no CloudEvent."""
 
 BINARY = "ce-"
 

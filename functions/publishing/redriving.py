@@ -12,11 +12,11 @@ from datetime import datetime
 from cloudevents.conversion import to_structured
 
 from events import RepositoryChanged, repository_of_queue
+from events.event import STRUCTURED
 from events.names import valid_fqrn
 from functions.ports import Message, MessageHold
 from functions.publishing.parked_messages import (
     BINARY,
-    STRUCTURED,
     WaitingMessage,
     came_from,
     carried_by,

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from functions.local.runtime.conversion import WRAPPED_TYPE
+from events.types import RAW_MESSAGE
 from functions.local.runtime.manifests import installed_folder
 from functions.local.runtime.runtime import Runtime
 from functions.local.runtime.topology import Broker
@@ -31,7 +31,7 @@ PATIENCE_S = 8.0
 def identity(headers, body):
     """What names a message, whoever sees it: the event's type and id, or the hash of a body that is no event."""
     names = {name.lower(): value for name, value in headers.items()}
-    if names.get("ce-type") in {None, WRAPPED_TYPE}:
+    if names.get("ce-type") in {None, RAW_MESSAGE}:
         return hashlib.sha256(body).hexdigest()[:32]
     return f"{names['ce-type']} {names['ce-id']}".encode("latin-1", "replace").decode("utf-8", "replace")
 

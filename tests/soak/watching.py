@@ -12,9 +12,9 @@ from contextlib import suppress
 import pika
 from pika.exceptions import AMQPError
 
+from events.event import STRUCTURED
 from functions.cvmfs.manifest import SignedManifest
 from functions.errors import StoreUnavailable
-from functions.local.runtime.conversion import STRUCTURED
 
 EVERY_S = 0.02
 AUDIT = "soak.audit"

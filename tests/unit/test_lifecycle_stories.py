@@ -38,12 +38,12 @@ from events import (
     WhitelistResigned,
     Wish,
 )
+from events.types import PING
 from functions.adapters.memory import MemoryBlobStore
 from functions.cvmfs.checker import check_repository
 from functions.cvmfs.errors import FormatError
 from functions.cvmfs.reader import Repository
 from functions.errors import StoreUnavailable
-from functions.handlers.timers import PING
 from functions.publishing.records import RepositorySettings, Standing, load_record
 from functions.publishing.resigning import stored_days_left
 from tests.world import SETTINGS, World

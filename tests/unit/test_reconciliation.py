@@ -12,8 +12,8 @@ import pytest
 from cloudevents.http import CloudEvent
 
 from events import ReconciliationRequested, RollbackRequested
+from events.types import PING
 from functions.handlers import reconcile_bucket, reconciliation_timers
-from functions.handlers.timers import PING
 from functions.publishing.keys import SETTINGS_KEY
 from functions.publishing.reconciliations import Progress, is_waiting, last_reconciliation
 from functions.publishing.records import Problem, Standing, change_record

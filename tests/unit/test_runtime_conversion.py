@@ -12,7 +12,8 @@ from cloudevents.http import CloudEvent, from_http
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.local.runtime.conversion import STRUCTURED, to_request
+from events.event import STRUCTURED
+from functions.local.runtime.conversion import to_request
 from functions.local.runtime.errors import ConversionError
 from functions.local.runtime.manifests import Source
 from functions.local.runtime.messages import QueueMessage, Request

@@ -219,8 +219,9 @@ def _timer(world: World) -> None:
     """What happens every minute."""
     from cloudevents.http import CloudEvent
 
-    from functions.handlers import reconcile_bucket, reconciliation_timers, timers
+    from events.types import PING
+    from functions.handlers import reconcile_bucket, reconciliation_timers
 
-    ping = CloudEvent({"type": timers.PING, "source": "/timer"}, reconciliation_timers.FOR_WAITING)
+    ping = CloudEvent({"type": PING, "source": "/timer"}, reconciliation_timers.FOR_WAITING)
     reconcile_bucket.reconcile_bucket(ping, world.cloud)
     settle(world)

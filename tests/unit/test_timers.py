@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 from cloudevents.http import CloudEvent
 
-from events import RepositoryChanged
+from events import RepositoryChanged, types
 from functions.handlers import timers
 from tests.world import World
 
-PING = CloudEvent({"type": timers.PING, "source": "/apis/v1/namespaces/cvmfs-cloud/pingsources/some"}, {})
+PING = CloudEvent({"type": types.PING, "source": "/apis/v1/namespaces/cvmfs-cloud/pingsources/some"}, {})
 
 
 @pytest.fixture

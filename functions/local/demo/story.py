@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from events import RepositoryRequested
+from events.event import STRUCTURED
 from functions.adapters.http import HttpReader
 from functions.cvmfs.checker import check_repository
 from functions.cvmfs.entry import MARKER_NAME
@@ -103,7 +104,7 @@ class Story:
             "POST",
             f"{self._stack.gateway_url}/events",
             body=body,
-            headers={"Content-Type": "application/cloudevents+json"},
+            headers={"Content-Type": STRUCTURED},
         )
         self._say(f"  HTTP {answer.status} {answer.data.decode().strip()}")
         if answer.status != 202:

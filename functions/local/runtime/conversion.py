@@ -22,12 +22,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 
+from events.event import STRUCTURED
+from events.types import RAW_MESSAGE
 from functions.local.runtime.errors import ConversionError
 from functions.local.runtime.manifests import Source
 from functions.local.runtime.messages import QueueMessage, Request
-
-STRUCTURED = "application/cloudevents+json"
-WRAPPED_TYPE = "dev.knative.rabbitmq.event"
 
 _SPEC_VERSIONS = frozenset({"1.0", "0.3"})
 _TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
@@ -137,7 +136,7 @@ def _wrapped(message: QueueMessage, source: Source, *, now: datetime, new_id: Ca
         raise ConversionError(f"timestamp {message.timestamp}: {err}") from err
     attributes = {
         "specversion": "1.0",
-        "type": WRAPPED_TYPE,
+        "type": RAW_MESSAGE,
         "source": event_source(source),
         "id": identity,
         "subject": identity,

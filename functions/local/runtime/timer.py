@@ -15,13 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from events.types import PING
 from functions.local.runtime.errors import SinkError
 from functions.local.runtime.manifests import Timer
 from functions.local.runtime.messages import Request
 from functions.local.runtime.schedules import next_time
 from functions.local.runtime.source import RETRIED, Sink
 
-PING = "dev.knative.sources.ping"
 RETRIES = 5
 FIRST_WAIT_S = 0.05
 _POSTS_AT_ONCE = 4
