@@ -5,7 +5,6 @@ import tarfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -39,13 +38,6 @@ CONTENTS = {
 LINKS = {"/deep": LONG[1:] + LONG + LONG + "/file", "/lib/latest": "../bin/run"}
 LINKED = {frozenset({"/bin/run", "/bin/run-again"}), frozenset({"/lib/run-elsewhere", "/lib/run-there"})}
 TARS = sorted(path.name for path in FOLDER.glob("*.tar.*"))
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
 
 
 @pytest.mark.parametrize("name", [*TARS, "info.zip", "info-descriptors.zip"])

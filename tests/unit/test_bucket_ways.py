@@ -11,13 +11,7 @@ from tests.reconciling import settle
 from tests.unit.test_stories import content, names
 from tests.world import World
 
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    world.repository()
-    yield world
-    world.close()
+pytestmark = pytest.mark.usefixtures("alices_repository")
 
 
 def attributes(world: World, path: str) -> tuple[str, int, int | None, str]:

@@ -26,8 +26,7 @@ SERVICE = {
 
 
 @pytest.fixture
-def world(monkeypatch) -> Iterator[World]:
-    world = World()
+def world(world: World, monkeypatch) -> World:
     world.repository()
 
     def reconciling(settings, fqrn, *, allow_empty):
@@ -41,8 +40,7 @@ def world(monkeypatch) -> Iterator[World]:
     monkeypatch.setattr(wiring, "open_bus", lambda url, exchange: world.bus)
     monkeypatch.setattr(wiring, "build_state", lambda settings: world.state)
     monkeypatch.setattr(wiring, "open_reconciling", reconciling)
-    yield world
-    world.close()
+    return world
 
 
 def sync(*arguments: object, environment=SERVICE):

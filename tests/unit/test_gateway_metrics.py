@@ -10,16 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from functions.publishing.head import WHITELIST_PATH
 from gateway.metrics import KEEP
 from tests.gateway_client import Gateway
-from tests.world import World
 
 ALICE, BOB = "alice.infn.it", "bob.infn.it"
-
-
-@pytest.fixture
-def world():
-    world = World()
-    yield world
-    world.close()
 
 
 @pytest.fixture

@@ -17,13 +17,6 @@ ALICE = "alice.infn.it"
 
 
 @pytest.fixture
-def world():
-    world = World()
-    yield world
-    world.close()
-
-
-@pytest.fixture
 def gateway(world):
     return Gateway(world)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -48,16 +47,10 @@ from functions.publishing.records import RepositorySettings, Standing, load_reco
 from functions.publishing.resigning import stored_days_left
 from tests.world import SETTINGS, World
 
+pytestmark = pytest.mark.usefixtures("alices_repository")
+
 FQRN = "alice.infn.it"
 _wishes = (f"w{number}" for number in range(10**6))
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    world.repository()
-    yield world
-    world.close()
 
 
 def asked(world: World, kind: type[Wish], **fields: Any) -> str:

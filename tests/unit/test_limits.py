@@ -1,7 +1,5 @@
 """Limits, suspended repositories, and problems that are over: what the user reads and the reader sees."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from functions.publishing.records import RepositorySettings, Standing, change_record
@@ -9,13 +7,7 @@ from tests.reconciling import look_at, settle
 from tests.unit.test_stories import content, names, tar_gz
 from tests.world import World
 
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    world.repository()
-    yield world
-    world.close()
+pytestmark = pytest.mark.usefixtures("alices_repository")
 
 
 def allow(world: World, **limits: int) -> None:

@@ -6,17 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from tests.world import World
+pytestmark = pytest.mark.usefixtures("alices_repository")
 
 KEY = "cvmfs/tool"
-
-
-@pytest.fixture
-def world():
-    made = World()
-    made.repository()
-    yield made
-    made.close()
 
 
 def mode_of(world):

@@ -15,6 +15,8 @@ from functions.publishing.nesting import CatalogWeights
 from tests.local_trees import Node, PaperRepository, PaperTree, folder
 from tests.world import World
 
+pytestmark = pytest.mark.usefixtures("alices_repository")
+
 HELLO = Node(content=b"hello\n")
 MARK = Node(content=b"")
 SMALL = CatalogWeights(most=30, balanced=20, least=6)
@@ -190,14 +192,6 @@ def test_rules_overrule_the_balancer():
 
 
 # Buckets
-
-
-@pytest.fixture
-def world():
-    world = World()
-    world.repository()
-    yield world
-    world.close()
 
 
 def paths(world: World) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -19,17 +18,11 @@ from functions.publishing.reconciliations import Progress, is_waiting, last_reco
 from functions.publishing.records import Problem, Standing, change_record
 from tests.world import SETTINGS, World
 
+pytestmark = pytest.mark.usefixtures("alices_repository")
+
 FQRN = "alice.infn.it"
 EVERYTHING = CloudEvent({"type": PING, "source": "/apis/v1/namespaces/cvmfs-cloud/pingsources/reconcile-bucket"}, None)
 WAITING = CloudEvent({"type": PING, "source": "/x"}, json.dumps(reconciliation_timers.FOR_WAITING).encode())
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    world.repository()
-    yield world
-    world.close()
 
 
 def lost(world: World, key: str, body: bytes = b"", **metadata: str) -> None:

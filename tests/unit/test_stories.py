@@ -4,7 +4,6 @@ import io
 import json
 import tarfile
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -14,13 +13,6 @@ from functions.cvmfs.address import HashAlgorithm
 from functions.errors import StoreUnavailable
 from functions.publishing.archive_rules import ArchiveLimits
 from tests.world import World
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
 
 
 def content(world: World, path: str, fqrn: str = "alice.infn.it") -> bytes | None:

@@ -1,6 +1,5 @@
 """`.cvmfs-sync.toml`: what its owner wants of a bucket, from the upload of the file to what worker nodes see."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -11,13 +10,7 @@ from tests.reconciling import look_at, settle
 from tests.unit.test_stories import content, names, tar_gz
 from tests.world import World
 
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    world.repository()
-    yield world
-    world.close()
+pytestmark = pytest.mark.usefixtures("alices_repository")
 
 
 def rule(world: World, text: str) -> None:

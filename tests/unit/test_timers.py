@@ -1,22 +1,12 @@
 """A timer becomes one request for every repository."""
 
-from collections.abc import Iterator
-
 import pytest
 from cloudevents.http import CloudEvent
 
 from events import RepositoryChanged, types
 from functions.handlers import timers
-from tests.world import World
 
 PING = CloudEvent({"type": types.PING, "source": "/apis/v1/namespaces/cvmfs-cloud/pingsources/some"}, {})
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
 
 
 def changed(fqrn: str) -> RepositoryChanged:
