@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.opened import confirm, open_publisher
-from gateway.cli.options import AsJson, CheckedName, Keys, Storage
+from gateway.cli.options import AsJson, CheckedName, Force, Keys, Storage, WouldGo
 from gateway.cli.output import counted, say, shown_size, status_line, write_json, write_line
 
 if TYPE_CHECKING:
@@ -87,13 +87,13 @@ def collect(
             help="List the storage, to find also what publishers that died have left; else only follow old revisions.",
         ),
     ] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-d", help="Show what would go, and change nothing.")] = False,
+    dry_run: WouldGo = False,
     listed: Annotated[bool, typer.Option("--list", "-l", help="Show every object that goes.")] = False,
     log: Annotated[
         Path | None,
         typer.Option("--log", "-L", metavar="FILE", dir_okay=False, help="Append the names of what goes to a file."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete the revisions that are not kept, and everything that nothing refers to any more.

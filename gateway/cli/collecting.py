@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from gateway.cli.collect import members, say_outcome
 from gateway.cli.opened import confirm
-from gateway.cli.options import DEFAULT_FOLDER, AsJson, Fqrn, StackFolder
+from gateway.cli.options import DEFAULT_FOLDER, AsJson, Fqrn, Gateway, StackFolder, Timeout, Wait, WouldGo, Yes
 from gateway.cli.output import status_line, write_json
-from gateway.cli.wishes import Gateway, Service, Timeout, Wait, Yes, ask, wished
+from gateway.cli.wishes import Service, ask, wished
 
 if TYPE_CHECKING:
     from functions.publishing.collection import Collected
@@ -23,7 +21,7 @@ PATIENCE_S = 600.0
 def gc(
     fqrn: Fqrn,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-d", help="Show what would go, and change nothing.")] = False,
+    dry_run: WouldGo = False,
     gateway: Gateway = None,
     folder: StackFolder = DEFAULT_FOLDER,
     yes: Yes = False,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.opened import CACHE_BYTES, THREADS, open_live, require_signing_key
-from gateway.cli.options import AsJson, CheckedName, Keys, Storage, repository_path
+from gateway.cli.options import AsJson, Autotag, CheckedName, Keys, NewTag, NewTagMessage, Storage, repository_path
 from gateway.cli.output import counted, printable, progress_bar, say, shown_size, write_json, write_line
 from gateway.cli.repo import SHOWN_EVERY_S, require_free_tag
 from gateway.cli.tree_options import shown_remarks
@@ -65,12 +65,9 @@ def ingest(
             "--no-limits", help="Trust the archive: unpack it however many members it has and large they are."
         ),
     ] = False,
-    tag: Annotated[str | None, typer.Option(metavar="NAME", help="A name for the new revision.")] = None,
-    message: Annotated[str, typer.Option(metavar="TEXT", help="The description of the tag.")] = "",
-    autotag: Annotated[
-        bool | None,
-        typer.Option("--autotag/--no-autotag", help="Tag the revision by itself; default: as it was made with mkfs."),
-    ] = None,
+    tag: NewTag = None,
+    message: NewTagMessage = "",
+    autotag: Autotag = None,
     as_json: AsJson = False,
 ) -> None:
     """Add what an archive holds to the repository, below --base-dir, in one new revision.

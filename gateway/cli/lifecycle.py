@@ -8,8 +8,19 @@ from typing import Annotated
 import typer
 
 from gateway.cli.opened import confirm
-from gateway.cli.options import DEFAULT_FOLDER, AsJson, Fqrn, StackFolder
-from gateway.cli.wishes import Gateway, Service, Timeout, Wait, Yes, ask, wished
+from gateway.cli.options import (
+    DEFAULT_FOLDER,
+    AsJson,
+    Fqrn,
+    Gateway,
+    RemovedTags,
+    StackFolder,
+    TagMessage,
+    Timeout,
+    Wait,
+    Yes,
+)
+from gateway.cli.wishes import Service, ask, wished
 
 PATIENCE_S = 60.0
 DELETION_PATIENCE_S = 600.0
@@ -109,10 +120,8 @@ def tag(
     move: Annotated[
         str | None, typer.Option("--move", metavar="NAME", help="Put a tag on another revision.", show_default=False)
     ] = None,
-    remove: Annotated[
-        list[str] | None, typer.Option("--remove", "-r", metavar="NAME", help="Remove a tag; several may be named.")
-    ] = None,
-    message: Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="The description of the tag.")] = "",
+    remove: RemovedTags = None,
+    message: TagMessage = "",
     at: Annotated[
         str | None,
         typer.Option(

@@ -13,7 +13,6 @@ from gateway.cli.output import say
 _FQRN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 """``sanitizer.h: RepositorySanitizer``, ``cvmfs_server_util.sh: is_valid_repo_name``."""
 
-
 _STORAGE = re.compile(r"dir:.+|s3://[^/]+(/.*)?")
 
 
@@ -55,6 +54,8 @@ def tell_unsigned(keys: list[bytes] | None) -> None:
         say("Signatures were not checked against a master key: give --key FILE.pub for that.")
 
 
+# What is meant, and how it is shown
+
 Fqrn = Annotated[str, typer.Argument(metavar="FQRN", help="The repository's name.", parser=repository_name)]
 Location = Annotated[
     str,
@@ -80,6 +81,39 @@ MasterKeys = Annotated[
 ]
 Tag = Annotated[str | None, typer.Option(metavar="NAME", help="Look at this tag instead of the newest revision.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON.")]
-StackFolder = Annotated[Path, typer.Option("--folder", metavar="DIR", help="The folder of the local stack.")]
+
+# Before something goes
+
+Force = Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")]
+WouldGo = Annotated[bool, typer.Option("--dry-run", "-d", help="Show what would go, and change nothing.")]
+
+# The running service
 
 DEFAULT_FOLDER = Path(".stack")
+StackFolder = Annotated[Path, typer.Option("--folder", metavar="DIR", help="The folder of the local stack.")]
+Gateway = Annotated[
+    str | None,
+    typer.Option(
+        "--gateway",
+        metavar="URL",
+        envvar="CVMFS_CLOUD_GATEWAY",
+        help="The service's gateway; without it that of the running local stack, or the broker at AMQP_URL.",
+        show_default=False,
+    ),
+]
+Wait = Annotated[bool, typer.Option("--wait", "-w", help="Wait until it is done, or refused.")]
+Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+# Tags
+
+NewTag = Annotated[str | None, typer.Option(metavar="NAME", help="A name for the new revision.")]
+NewTagMessage = Annotated[str, typer.Option(metavar="TEXT", help="The description of the tag.")]
+Autotag = Annotated[
+    bool | None,
+    typer.Option("--autotag/--no-autotag", help="Tag the revision by itself; default: as it was made with mkfs."),
+]
+TagMessage = Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="The description of the tag.")]
+RemovedTags = Annotated[
+    list[str] | None, typer.Option("--remove", "-r", metavar="NAME", help="Remove a tag; several may be named.")
+]

@@ -14,7 +14,17 @@ import typer
 
 from functions.errors import TagTaken
 from gateway.cli.opened import CACHE_BYTES, THREADS, FolderTaken, open_live, require_signing_key, shown_storage
-from gateway.cli.options import AsJson, CheckedName, Fqrn, Keys, Storage, repository_path
+from gateway.cli.options import (
+    AsJson,
+    Autotag,
+    CheckedName,
+    Fqrn,
+    Keys,
+    NewTag,
+    NewTagMessage,
+    Storage,
+    repository_path,
+)
 from gateway.cli.output import counted, printable, progress_bar, say, shown_size, write_json, write_line
 from gateway.cli.tree_options import AllowEmpty, Checksum, Compressed, Owner, Xattrs, shown_remarks
 
@@ -108,12 +118,9 @@ def publish(
             metavar="/PATH", parser=repository_path, show_default="/", help="Where in the repository the tree goes."
         ),
     ] = "",
-    tag: Annotated[str | None, typer.Option(metavar="NAME", help="A name for the new revision.")] = None,
-    message: Annotated[str, typer.Option(metavar="TEXT", help="The description of the tag.")] = "",
-    autotag: Annotated[
-        bool | None,
-        typer.Option("--autotag/--no-autotag", help="Tag the revision by itself; default: as it was made with mkfs."),
-    ] = None,
+    tag: NewTag = None,
+    message: NewTagMessage = "",
+    autotag: Autotag = None,
     owner: Owner = None,
     xattrs: Xattrs = False,
     compression: Compressed = None,

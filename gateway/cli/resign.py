@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.opened import confirm, open_live, open_publisher
-from gateway.cli.options import AsJson, CheckedName, Keys, Storage
+from gateway.cli.options import AsJson, CheckedName, Force, Keys, Storage
 from gateway.cli.output import say, write_json, write_line
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def resign(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Make the whitelist without looking at the present one.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Sign the whitelist again; it is valid until the start of the hour in which it ends.

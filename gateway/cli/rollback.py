@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.opened import confirm, open_publisher
-from gateway.cli.options import AsJson, CheckedName, Keys, Storage
+from gateway.cli.options import AsJson, CheckedName, Force, Keys, Storage
 from gateway.cli.output import say, write_json, write_line
 from gateway.cli.tag import as_members
 
@@ -23,7 +23,7 @@ def rollback(
             "--tag", "-t", metavar="NAME", help="Go back to this tag.", show_default="trunk-previous: undo once"
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Publish the content of an older revision as the newest one; tags of the revisions between are removed.

@@ -19,6 +19,7 @@ from gateway.cli.options import (
     Fqrn,
     MasterKeys,
     StackFolder,
+    Timeout,
     public_keys,
     repository_path,
     tell_unsigned,
@@ -179,7 +180,7 @@ def wait(
     *,
     url: Base = None,
     folder: StackFolder = DEFAULT_FOLDER,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long to wait.")] = 60.0,
+    timeout: Timeout = 60.0,
     absent: Annotated[bool, typer.Option("--absent", help="Wait until the path is gone.")] = False,
     sha256: Annotated[
         str | None, typer.Option(metavar="HEX", help="Wait until the file has this content.", show_default=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from functions.errors import Permanent, Retryable
-from gateway.cli.options import DEFAULT_FOLDER, AsJson, StackFolder, repository_name
+from gateway.cli.options import DEFAULT_FOLDER, AsJson, StackFolder, Timeout, repository_name
 from gateway.cli.output import counted, printable, say, write_json, write_line
 from gateway.cli.service import service_settings
 
@@ -53,7 +53,7 @@ def sync(
         bool, typer.Option("--allow-empty", help="Also believe a bucket that is empty, gone, or was made anew.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when all is published, or refused.")] = False,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long to wait.")] = 600.0,
+    timeout: Timeout = 600.0,
     every: Annotated[bool, typer.Option("--all", help="Ask for every repository, as the timer does.")] = False,
     folder: StackFolder = DEFAULT_FOLDER,
     as_json: AsJson = False,

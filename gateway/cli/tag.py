@@ -10,7 +10,16 @@ import typer
 
 from functions.errors import TagUnknown
 from gateway.cli.opened import confirm, open_publisher
-from gateway.cli.options import AsJson, Location, MasterKeys, public_keys, storage_address, tell_unsigned
+from gateway.cli.options import (
+    AsJson,
+    Location,
+    MasterKeys,
+    RemovedTags,
+    TagMessage,
+    public_keys,
+    storage_address,
+    tell_unsigned,
+)
 from gateway.cli.output import counted, shown_size, write_json, write_line, write_table
 
 if TYPE_CHECKING:
@@ -24,7 +33,7 @@ def tag(
     add: Annotated[
         str | None, typer.Option("--add", "-a", metavar="NAME", help="Tag the newest revision.", show_default=False)
     ] = None,
-    message: Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="The description of the tag.")] = "",
+    message: TagMessage = "",
     at: Annotated[
         str | None,
         typer.Option(
@@ -35,9 +44,7 @@ def tag(
             show_default=False,
         ),
     ] = None,
-    remove: Annotated[
-        list[str] | None, typer.Option("--remove", "-r", metavar="NAME", help="Remove a tag; several may be named.")
-    ] = None,
+    remove: RemovedTags = None,
     inspect: Annotated[
         str | None, typer.Option("--inspect", "-i", metavar="NAME", help="Show one tag.", show_default=False)
     ] = None,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import typer
@@ -30,20 +30,6 @@ SOURCE = "/cvmfs-cloud/cli"
 """The CloudEvents `source` of what the command line asks for."""
 
 POLL_S = 0.25
-
-Gateway = Annotated[
-    str | None,
-    typer.Option(
-        "--gateway",
-        metavar="URL",
-        envvar="CVMFS_CLOUD_GATEWAY",
-        help="The service's gateway; without it that of the running local stack, or the broker at AMQP_URL.",
-        show_default=False,
-    ),
-]
-Wait = Annotated[bool, typer.Option("--wait", "-w", help="Wait until it is done, or refused.")]
-Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 class NoService(Permanent):
