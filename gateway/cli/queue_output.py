@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,10 @@ from gateway.cli.output import ago
 
 if TYPE_CHECKING:
     from functions.publishing.parked_messages import WaitingMessage
+
+
+COLUMNS = ("id", "parked", "repository", "message", "reason")
+"""The heads of what `row` tells."""
 
 
 def row(waiting: WaitingMessage, now: datetime) -> tuple[str, str, str, str, str]:
@@ -49,6 +53,19 @@ def body_lines(waiting: WaitingMessage) -> Iterator[str]:
     except (ValueError, RecursionError):
         ((name, text),) = _body(body).items()
         yield from text.splitlines() if name == "body" else [f"base64: {text}"]
+
+
+def brief_lines(chosen: Sequence[WaitingMessage], now: datetime) -> Iterator[str]:
+    """The first ten messages, a line each, and how many there are besides."""
+    for waiting in chosen[:10]:
+        yield "  ".join(row(waiting, now))
+    if len(chosen) > 10:
+        yield f"and {len(chosen) - 10:,} more; `cvmfs-cloud queue show` has them all."
+
+
+def nothing_of(step: str) -> str:
+    """What is said where no message is meant."""
+    return f"Nothing of {step} is parked that fits."
 
 
 def _body(body: bytes) -> dict[str, str]:

@@ -15,8 +15,7 @@ from functions.adapters.memory_queues import MemoryQueueAdmin
 from functions.errors import BrokerUnavailable, UploadRefused
 from functions.local.runtime.manifests import Manifests, installed_folder
 from functions.publishing.records import Problem, RepositoryRecord
-from gateway.cli import opened
-from gateway.cli import queue as commands
+from gateway.cli import opened, parked
 from tests.cli_repository import run
 
 STEP = "store-keys"
@@ -244,7 +243,7 @@ def commands_message():
 
 
 def test_only_the_oldest_are_looked_at_when_there_are_very_many(three, monkeypatch):
-    monkeypatch.setattr(commands, "MOST", 2)
+    monkeypatch.setattr(parked, "MOST", 2)
     result = three.run("redrive", STEP)
     assert "Looked at the oldest 2 of 3 messages" in result.stderr
     assert three.parked == [BOB]
