@@ -26,7 +26,7 @@ TOP: Final = Group(
     MappingProxyType(
         {
             "status": "status.status",
-            "wait": "status.wait",
+            "wait": "waiting.wait",
             "problems": "problems.problems",
             "tag": "lifecycle.tag",
             "rollback": "lifecycle.rollback",

@@ -91,6 +91,16 @@ WouldGo = Annotated[bool, typer.Option("--dry-run", "-d", help="Show what would 
 
 DEFAULT_FOLDER = Path(".stack")
 StackFolder = Annotated[Path, typer.Option("--folder", metavar="DIR", help="The folder of the local stack.")]
+RepositoryBase = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="BASE",
+        envvar="REPOSITORY_URL",
+        help="Where repositories are, as BASE/FQRN; without it, where the running local stack has them.",
+        show_default=False,
+    ),
+]
 Gateway = Annotated[
     str | None,
     typer.Option(

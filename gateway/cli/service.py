@@ -33,3 +33,11 @@ def service_settings(needed: str, folder: Path) -> Mapping[str, str]:
     if settings is None:
         raise typer.BadParameter(f"no stack runs in {folder}; run it there, or set {needed} in the environment")
     return settings
+
+
+def repository_address(url: str | None, folder: Path, fqrn: str) -> str:
+    """Where a repository is published."""
+    base = url or stack_file(folder).get("repository_url")
+    if not isinstance(base, str):
+        raise typer.BadParameter(f"no stack runs in {folder}, so say where repositories are", param_hint="--url")
+    return f"{base.rstrip('/')}/{fqrn}"
