@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli.output import counted, printable
-from gateway.cli.service import stack_settings
+from gateway.cli.service import publisher_settings
 from gateway.cli.sync import request, summary
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class BucketState:
 
 def bucket_state(fqrn: str, folder: Path, address: str) -> BucketState:
     """What the local stack knows, if it publishes at `address`; a repository that waits for its bucket is looked at."""
-    settings = stack_settings(folder)
-    if settings is None or address != f"{settings.get('REPOSITORY_URL', '').rstrip('/')}/{fqrn}":
+    settings = publisher_settings(address, folder, fqrn)
+    if settings is None:
         return BucketState()
     from functions import wiring  # noqa: PLC0415
     from functions.publishing.reconciliations import is_waiting, last_reconciliation  # noqa: PLC0415

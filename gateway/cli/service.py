@@ -36,8 +36,18 @@ def service_settings(needed: str, folder: Path) -> Mapping[str, str]:
 
 
 def repository_address(url: str | None, folder: Path, fqrn: str) -> str:
-    """Where a repository is published."""
+    """Where a repository is published: below `url`, else where the local stack has them."""
     base = url or stack_file(folder).get("repository_url")
     if not isinstance(base, str):
         raise typer.BadParameter(f"no stack runs in {folder}, so say where repositories are", param_hint="--url")
+    return _below(base, fqrn)
+
+
+def publisher_settings(address: str, folder: Path, fqrn: str) -> Mapping[str, str] | None:
+    """The settings of the local stack, if it is the one that publishes a repository at `address`; else None."""
+    base = stack_file(folder).get("repository_url")
+    return stack_settings(folder) if isinstance(base, str) and address == _below(base, fqrn) else None
+
+
+def _below(base: str, fqrn: str) -> str:
     return f"{base.rstrip('/')}/{fqrn}"

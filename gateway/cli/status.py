@@ -19,7 +19,7 @@ from gateway.cli.options import (
 )
 from gateway.cli.output import write_json, write_line
 from gateway.cli.problems import read_problems
-from gateway.cli.service import repository_address, stack_file
+from gateway.cli.service import publisher_settings, repository_address
 from gateway.cli.status_output import Shown
 
 
@@ -71,17 +71,16 @@ def status(
 
 def _kept(fqrn: str, folder: Path, address: str) -> dict[str, Any]:
     """What the local stack keeps of a repository that it publishes at `address`, as members of Shown."""
-    stack = stack_file(folder)
-    mapping = stack.get("settings")
-    if not isinstance(mapping, dict) or address != f"{str(stack.get('repository_url')).rstrip('/')}/{fqrn}":
+    settings = publisher_settings(address, folder, fqrn)
+    if settings is None:
         return {}
     from functions import wiring  # noqa: PLC0415
     from functions.publishing.records import Standing, load_record  # noqa: PLC0415
     from functions.settings import Settings  # noqa: PLC0415
 
-    kept: dict[str, Any] = {"problems": read_problems(mapping, fqrn, known=False)}
+    kept: dict[str, Any] = {"problems": read_problems(settings, fqrn, known=False)}
     try:
-        record = load_record(wiring.build_state(Settings.from_mapping(mapping)), fqrn)
+        record = load_record(wiring.build_state(Settings.from_mapping(settings)), fqrn)
     except RepositoryUnknown:
         return kept
     reason = f": {record.suspended_for}" if record.suspended_for else ""
