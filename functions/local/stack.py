@@ -1,21 +1,15 @@
 """The whole service on one machine: real servers, the event source, the functions and the gateway, below one folder.
 
-``Stack`` runs in the process that makes it; ``up`` and ``down`` keep one in a process of its own. Everything that is
-started is a child of that process and dies with it.
+It runs in the process that makes it: everything that is started is a child of that process and dies with it.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,22 +18,16 @@ from pydantic import SecretStr
 from functions.local.runtime.manifests import installed_folder
 from functions.local.runtime.runtime import Runtime
 from functions.local.runtime.topology import Broker
-from functions.local.servers import Account, CephServer, LocalServerError, RabbitServer, VaultServer
+from functions.local.servers import CephServer, RabbitServer, VaultServer
 from functions.local.servers.ports import fresh_port
 from functions.local.servers.processes import start_time
 from functions.local.servers.vault_policies import FUNCTIONS
-from functions.settings import Settings
+from functions.local.stack_file import StackFile
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Progress = Callable[[str], None]
-
-STACK_FILE = "stack.json"
-STATUS_FILE = "status.json"
-LOG_FILE = "stack.log"
-START_LIMIT_S = 180
-STOP_LIMIT_S = 60
 
 SHARDS = 4
 RECONCILE_TIMER = "reconcile-bucket"
@@ -51,35 +39,6 @@ MAX_INSTANCES = 2
 
 def quiet(_: str) -> None:
     """Progress for nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class StackFile:
-    """What a running stack says of itself, readable by its owner only: it holds credentials."""
-
-    pid: int
-    started: int | None
-    gateway_url: str
-    repository_url: str
-    s3_url: str
-    management_url: str
-    vault_url: str
-    settings: dict[str, str]
-
-    @classmethod
-    def read(cls, folder: Path) -> Self | None:
-        """The file of the stack in `folder`, or None if there is none or its process is gone."""
-        try:
-            stack = cls(**json.loads((folder / STACK_FILE).read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
-        return stack if start_time(stack.pid) == stack.started else None
-
-    def write(self, folder: Path) -> None:
-        """Keep it, mode 0600."""
-        path = folder / STACK_FILE
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(asdict(self), file, indent=1)
 
 
 class Stack:
@@ -142,7 +101,7 @@ class Stack:
         with ThreadPoolExecutor(3) as threads:
             for server in (self.ceph, self.rabbit, self.vault):
                 threads.submit(server.stop)
-        (self.folder / STACK_FILE).unlink(missing_ok=True)
+        StackFile.remove(self.folder)
 
     def wait_for_notifications(self) -> None:
         """Return when RadosGW delivers notifications; it looks for new topics only every 30 seconds."""
@@ -261,101 +220,3 @@ class Stack:
 
 def _plain(state: DataclassInstance) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(state).items()}
-
-
-def serve(folder: Path) -> None:
-    """Run a stack until SIGTERM or SIGINT; what ``up`` starts in the background."""
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    with Stack(folder, progress=_to_log) as stack:
-        stack.wait_for_notifications()
-        _to_log("up")
-        while not stopping.wait(1.0):
-            (stack.folder / STATUS_FILE).write_text(json.dumps(stack.status()))
-    (folder / STATUS_FILE).unlink(missing_ok=True)
-
-
-def up(folder: Path, *, progress: Progress = quiet) -> StackFile:
-    """Start a stack that stays; on a running one it does nothing. Raises LocalServerError with the log's last lines."""
-    running = StackFile.read(folder)
-    if running is not None:
-        return running
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / LOG_FILE
-    log.write_text("")
-    with log.open("ab") as output:
-        child = subprocess.Popen(  # noqa: S603 - this very interpreter and module
-            [sys.executable, "-m", "functions.local.stack", str(folder.absolute())],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    told = 0
-    give_up_at = time.monotonic() + START_LIMIT_S
-    while child.poll() is None and time.monotonic() < give_up_at:
-        lines = log.read_text(errors="replace").splitlines()
-        for line in lines[told:]:
-            progress(line)
-        told = len(lines)
-        stack = StackFile.read(folder)
-        if stack is not None and lines and lines[-1] == "up":
-            return stack
-        time.sleep(0.1)
-    child.terminate()
-    last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise LocalServerError(f"The stack did not start.\n{last}", next_step=f"The whole log is {log}.")
-
-
-def down(folder: Path, *, progress: Progress = quiet) -> bool:
-    """Stop the stack of `folder` and wait until it is gone; False if none ran."""
-    stack = StackFile.read(folder)
-    if stack is None:
-        return False
-    progress("stopping")
-    os.kill(stack.pid, signal.SIGTERM)
-    give_up_at = time.monotonic() + STOP_LIMIT_S
-    while start_time(stack.pid) == stack.started:
-        if time.monotonic() > give_up_at:
-            progress("it does not stop by itself; killing it")
-            os.kill(stack.pid, signal.SIGKILL)
-            give_up_at += STOP_LIMIT_S
-        time.sleep(0.1)
-    (folder / STACK_FILE).unlink(missing_ok=True)
-    return True
-
-
-def status(folder: Path) -> dict[str, Any] | None:
-    """Addresses and state of the stack of `folder`; None if none runs."""
-    stack = StackFile.read(folder)
-    if stack is None:
-        return None
-    shown = {name: value for name, value in asdict(stack).items() if name not in {"settings", "started"}}
-    try:
-        state: dict[str, Any] = json.loads((folder / STATUS_FILE).read_text())
-    except (OSError, ValueError):
-        return shown
-    return shown | state
-
-
-def account(folder: Path, uid: str, display_name: str = "") -> tuple[StackFile, Account]:
-    """An ordinary S3 user of the running stack of `folder`, made if there is none; raises LocalServerError."""
-    stack = StackFile.read(folder)
-    if stack is None:
-        raise LocalServerError(f"No stack runs in {folder}.", next_step="Start one with `cvmfs-cloud stack up`.")
-    return stack, CephServer.beside(folder.absolute() / "ceph").create_user(uid, display_name)
-
-
-def settings(folder: Path) -> Settings | None:
-    """The settings of the running stack of `folder`; None if none runs."""
-    stack = StackFile.read(folder)
-    return None if stack is None else Settings.from_mapping(stack.settings)
-
-
-def _to_log(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 - the log of a process that has no other output
-
-
-if __name__ == "__main__":
-    serve(Path(sys.argv[1]))

@@ -11,7 +11,7 @@ import typer
 
 
 def stack_file(folder: Path) -> dict[str, object]:
-    """What a running stack says of itself (``functions.local.stack.StackFile``); empty without one."""
+    """What a running stack says of itself (``functions.local.stack_file.StackFile``); empty without one."""
     try:
         content = json.loads((folder / "stack.json").read_text())
     except (OSError, ValueError):

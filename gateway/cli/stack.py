@@ -23,9 +23,9 @@ DEMO_FOLDER = Path(".demo")
 
 def up(folder: StackFolder = DEFAULT_FOLDER) -> None:
     """Start RadosGW, RabbitMQ, OpenBao, the functions and the gateway; they stay until `stack down`."""
-    from functions.local import stack  # noqa: PLC0415
+    from functions.local import background  # noqa: PLC0415
 
-    running = stack.up(folder, progress=say)
+    running = background.up(folder, progress=say)
     write_line(f"dashboard     {running.gateway_url}")
     write_line(f"S3            {running.s3_url}")
     write_line(f"repositories  {running.repository_url}")
@@ -33,9 +33,9 @@ def up(folder: StackFolder = DEFAULT_FOLDER) -> None:
 
 def down(folder: StackFolder = DEFAULT_FOLDER) -> None:
     """Stop everything that `stack up` started."""
-    from functions.local import stack  # noqa: PLC0415
+    from functions.local import background  # noqa: PLC0415
 
-    stopped = stack.down(folder, progress=say)
+    stopped = background.down(folder, progress=say)
     write_line("Stopped." if stopped else f"No stack runs in {folder}.")
 
 
@@ -48,9 +48,9 @@ def user(
     as_json: AsJson = False,
 ) -> None:
     """Make an S3 user, or find the one that there is, and show what S3 clients need to know, as a shell reads it."""
-    from functions.local import stack  # noqa: PLC0415
+    from functions.local import background  # noqa: PLC0415
 
-    running, account = stack.account(folder, uid)
+    running, account = background.account(folder, uid)
     variables = {
         "AWS_ENDPOINT_URL": running.s3_url,
         "AWS_ACCESS_KEY_ID": account.access_key,
@@ -66,9 +66,9 @@ def user(
 
 def status(folder: StackFolder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
     """Show what runs; ends with 1 if nothing does."""
-    from functions.local import stack  # noqa: PLC0415
+    from functions.local import background  # noqa: PLC0415
 
-    running = stack.status(folder)
+    running = background.status(folder)
     if as_json:
         write_json(running)
     elif running is None:

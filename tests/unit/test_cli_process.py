@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from functions.local import stack
+from functions.local import background
+from functions.local.stack_file import StackFile
 from gateway.cli.app import app
 from tests.cli_repository import FQRN, CliRepository, run
 
@@ -39,7 +40,16 @@ def test_help_is_there_at_once_and_tells_the_exit_codes():
 
 
 def test_help_loads_nothing_that_only_commands_need():
-    heavy = {"boto3", "obstore", "pika", "hvac", "fastapi", "cryptography", "functions.wiring", "functions.local.stack"}
+    heavy = {
+        "boto3",
+        "obstore",
+        "pika",
+        "hvac",
+        "fastapi",
+        "cryptography",
+        "functions.wiring",
+        "functions.local.background",
+    }
     code = (
         "import sys; from typer.testing import CliRunner; from gateway.cli.app import app; "
         "CliRunner().invoke(app, ['--help']); print(*sorted(sys.modules))"
@@ -112,11 +122,9 @@ def test_the_stack_commands_say_when_nothing_runs(tmp_path):
 def test_a_started_stack_says_where_everything_is(tmp_path, monkeypatch):
     def up(folder, *, progress):
         progress(f"starting in {folder}")
-        return stack.StackFile(
-            1, 1, "http://gateway", "http://s3/cvmfs", "http://s3", "http://rabbit", "http://vault", {}
-        )
+        return StackFile(1, 1, "http://gateway", "http://s3/cvmfs", "http://s3", "http://rabbit", "http://vault", {})
 
-    monkeypatch.setattr(stack, "up", up)
+    monkeypatch.setattr(background, "up", up)
     result = run("stack", "up", "--folder", tmp_path)
     assert (result.exit_code, result.stderr) == (0, f"starting in {tmp_path}\n")
     assert "dashboard     http://gateway\n" in result.stdout
@@ -138,7 +146,7 @@ RUNNING = {
 
 
 def test_a_running_stack_is_told_in_lines_that_people_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(stack, "status", lambda _folder: RUNNING)
+    monkeypatch.setattr(background, "status", lambda _folder: RUNNING)
     shown = run("stack", "status", "--folder", tmp_path).stdout.splitlines()
     assert "servers      RadosGW, RabbitMQ (down); RadosGW restarted 1 time" in shown
     assert [line.split() for line in shown if line.startswith(("store-keys", "gateway  1", "late-buckets"))] == [
