@@ -17,6 +17,9 @@ from functions.cvmfs.reader import Fetch, Repository, Snapshot
 
 LOOKS_PER_S = 50
 
+VISIBLE_LIMIT_S = 60.0
+"""What is not visible after this long counts as lost."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
