@@ -83,6 +83,9 @@ def _show(running: dict[str, Any]) -> None:
     """What runs, for a person: addresses, servers, functions with what their queues brought, timers."""
     for name in ("gateway_url", "s3_url", "repository_url", "vault_url", "management_url"):
         write_line(f"{name.removesuffix('_url'):<12} {running[name]}")
+    if "services" not in running:
+        write_line("It has not said yet what runs: ask again in a moment.")
+        return
     restarts = running["radosgw_restarts"]
     servers = ", ".join(name if is_up else f"{name} (down)" for name, is_up in running["servers"].items())
     if restarts:

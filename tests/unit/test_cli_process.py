@@ -156,6 +156,13 @@ def test_a_running_stack_is_told_in_lines_that_people_read(tmp_path, monkeypatch
     assert shown[-1] == "Not connected to RabbitMQ: store-keys."
 
 
+def test_a_stack_that_has_just_started_says_where_it_is(tmp_path, monkeypatch):
+    addresses = {name: value for name, value in RUNNING.items() if name.endswith("_url")}
+    monkeypatch.setattr(background, "status", lambda _folder: addresses)
+    shown = run("stack", "status", "--folder", tmp_path)
+    assert (shown.exit_code, "gateway      http://gateway" in shown.stdout) == (0, True)
+
+
 def test_an_s3_user_needs_a_running_stack(tmp_path):
     result = run("stack", "user", "alice", "--folder", tmp_path)
     assert result.exit_code == 1
