@@ -19,30 +19,33 @@ from typing import Any
 from cloudevents.conversion import to_structured
 from cloudevents.http import CloudEvent, from_json
 
-from events import change_queue
+from events import change_queue, types
 from events.event import STRUCTURED
 from functions.adapters.parked import parked_headers, parked_queue, step_queue
 from functions.errors import BrokerUnavailable
 from functions.ports import Clock, Delivery, QueueState
 
-_TYPE = "it.infn.datacloud.cvmfs."
-
 BINDINGS: Mapping[str, Sequence[str]] = {
-    "fn.store-keys": (_TYPE + "repository.requested",),
-    "fn.create-repository": (_TYPE + "repository.keys-stored",),
-    "fn.publish-transaction": (_TYPE + "repository.changed",),
+    "fn.store-keys": (types.REPOSITORY_REQUESTED,),
+    "fn.create-repository": (types.REPOSITORY_KEYS_STORED,),
+    "fn.publish-transaction": (types.REPOSITORY_CHANGED,),
     "fn.handle-bucket-notification": (),
-    "fn.edit-repository": tuple(
-        f"{_TYPE}{wish}.requested" for wish in ("tag", "rollback", "release", "suspension", "resumption", "settings")
+    "fn.edit-repository": (
+        types.TAG_REQUESTED,
+        types.ROLLBACK_REQUESTED,
+        types.RELEASE_REQUESTED,
+        types.SUSPENSION_REQUESTED,
+        types.RESUMPTION_REQUESTED,
+        types.SETTINGS_REQUESTED,
     ),
-    "fn.delete-repository": (_TYPE + "deletion.requested",),
-    "fn.resign-whitelist": (_TYPE + "renewal.requested",),
-    "fn.collect-garbage": (_TYPE + "collection.requested",),
-    "fn.reconcile-bucket": (_TYPE + "reconciliation.requested",),
-    "fn.legacy-replies": (_TYPE + "repository.created", _TYPE + "repository.refused"),
+    "fn.delete-repository": (types.DELETION_REQUESTED,),
+    "fn.resign-whitelist": (types.RENEWAL_REQUESTED,),
+    "fn.collect-garbage": (types.COLLECTION_REQUESTED,),
+    "fn.reconcile-bucket": (types.RECONCILIATION_REQUESTED,),
+    "fn.legacy-replies": (types.REPOSITORY_CREATED, types.REPOSITORY_REFUSED),
     "cvmfs": (),
     "cvmfs_reply": (),
-    "cvmfs.dashboard": (_TYPE + "#",),
+    "cvmfs.dashboard": (types.TYPE_PREFIX + "#",),
 }
 """The queues of the service with their binding patterns on exchange ``cvmfs``, as the manifests in knative/ have them.
 Each ``fn.*`` queue has a ``.parked`` beside it."""

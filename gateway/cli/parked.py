@@ -15,7 +15,7 @@ from functions.errors import EventRefused
 from gateway.cli.collect import time_span
 from gateway.cli.options import repository_name
 from gateway.cli.output import counted, say
-from gateway.cli.service import service_settings
+from gateway.cli.service import service_settings, setting_of
 
 if TYPE_CHECKING:
     from functions.ports import MessageHold, QueueAdmin
@@ -116,17 +116,12 @@ class Queues:
 
         if step == UNROUTED:
             return redriving.to_exchange
-        return redriving.to_step(self.steps[step], exchange=self._setting("event_exchange"), now=now)
+        return redriving.to_step(self.steps[step], exchange=setting_of(self.settings, "event_exchange"), now=now)
 
     @property
     def domain(self) -> str:
         """What follows the bucket in the name of a repository."""
-        return self._setting("repository_domain")
-
-    def _setting(self, name: str) -> str:
-        from functions.settings import Settings  # noqa: PLC0415
-
-        return self.settings.get(name.upper()) or str(Settings.model_fields[name].default)
+        return setting_of(self.settings, "repository_domain")
 
 
 def selection_of(ids: list[str] | None, older_than: timedelta | None, repository: str | None, reason: str) -> Selection:

@@ -35,6 +35,13 @@ def service_settings(needed: str, folder: Path) -> Mapping[str, str]:
     return settings
 
 
+def setting_of(settings: Mapping[str, str], name: str) -> str:
+    """A setting with its default, by its name in ``functions.settings``; for where the others may be missing."""
+    from functions.settings import Settings  # noqa: PLC0415
+
+    return settings.get(name.upper()) or str(Settings.model_fields[name].default)
+
+
 def repository_address(url: str | None, folder: Path, fqrn: str) -> str:
     """Where a repository is published: below `url`, else where the local stack has them."""
     base = url or stack_file(folder).get("repository_url")

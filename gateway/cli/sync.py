@@ -12,7 +12,7 @@ import typer
 from functions.errors import Permanent, Retryable
 from gateway.cli.options import DEFAULT_FOLDER, AsJson, StackFolder, Timeout, repository_name
 from gateway.cli.output import counted, printable, say, write_json, write_line
-from gateway.cli.service import service_settings
+from gateway.cli.service import service_settings, setting_of
 
 if TYPE_CHECKING:
     from functions.ports import EventBus
@@ -138,7 +138,7 @@ def _bus(folder: Path) -> EventBus:
     from functions import wiring  # noqa: PLC0415
 
     settings = service_settings("AMQP_URL", folder)
-    return wiring.open_bus(settings["AMQP_URL"], exchange=settings.get("EVENT_EXCHANGE", "cvmfs"))
+    return wiring.open_bus(settings["AMQP_URL"], exchange=setting_of(settings, "event_exchange"))
 
 
 # Waiting

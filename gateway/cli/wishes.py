@@ -15,7 +15,7 @@ import typer
 
 from functions.errors import Permanent, Retryable
 from gateway.cli.output import say, write_json, write_line
-from gateway.cli.service import stack_file, stack_settings
+from gateway.cli.service import setting_of, stack_file, stack_settings
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
@@ -74,7 +74,7 @@ class Service:
         amqp_url = os.environ.get("AMQP_URL")
         if amqp_url is None:
             raise NoService(f"No stack runs in {folder}, and nothing else says where the service is.")
-        bus = wiring.open_bus(amqp_url, exchange=os.environ.get("EVENT_EXCHANGE", "cvmfs"))
+        bus = wiring.open_bus(amqp_url, exchange=setting_of(os.environ, "event_exchange"))
         return cls(lambda events: bus.publish(_admitted(events)), settings)
 
     def state(self, why: str) -> BlobStore:
