@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from events.names import FQRN_LIMIT, FQRN_PATTERN
-from functions.ports import Clock
-from functions.publishing.overview import Details, Overview, Published, Repositories, days_left, published_at
+from functions.publishing.overview import Details, Overview, Published, days_left, published_at
 from functions.settings import Settings
+from gateway.dependencies import Now, RepositoriesOf, SettingsOf
 
 PAGE = 100
 PAGE_LIMIT = 500
@@ -25,24 +25,6 @@ def _not_stored(response: Response) -> None:
 router = APIRouter(dependencies=[Depends(_not_stored)])
 
 
-def _repositories(request: Request) -> Repositories:
-    repositories: Repositories = request.app.state.repositories
-    return repositories
-
-
-def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
-
-
-def _now(request: Request) -> datetime:
-    clock: Clock = request.app.state.clock
-    return clock()
-
-
-RepositoriesOf = Annotated[Repositories, Depends(_repositories)]
-SettingsOf = Annotated[Settings, Depends(_settings)]
-Now = Annotated[datetime, Depends(_now)]
 Name = Annotated[str, Path(pattern=FQRN_PATTERN, max_length=FQRN_LIMIT)]
 Limit = Annotated[int, Query(ge=1, le=PAGE_LIMIT)]
 After = Annotated[str, Query(pattern=FQRN_PATTERN, max_length=FQRN_LIMIT)]

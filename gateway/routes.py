@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
 
 import structlog
 from cloudevents.http import CloudEvent
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Response
 
 from events import (
     EventError,
@@ -18,11 +17,12 @@ from events import (
 )
 from events.registry import event_class
 from events.types import RAW_MESSAGE
-from functions.ports import Clock, EventBus
+from functions.ports import EventBus
 from functions.publishing.parked_messages import binary_headers
 from functions.settings import Settings
 from gateway.bodies import BODY_LIMIT, Body, Message
 from gateway.decoding import binary_attributes, decode_events
+from gateway.dependencies import BusOf, ClockOf, HeadersOf, SettingsOf
 from gateway.intake import admit, from_legacy
 
 LEGACY_REQUESTS = "legacy-requests"
@@ -30,31 +30,6 @@ LEGACY_REPLIES = "legacy-replies"
 
 log = structlog.get_logger("cvmfs-cloud")
 router = APIRouter()
-
-
-def _bus(request: Request) -> EventBus:
-    bus: EventBus = request.app.state.bus
-    return bus
-
-
-def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
-
-
-def _clock(request: Request) -> Clock:
-    clock: Clock = request.app.state.clock
-    return clock
-
-
-def _headers(request: Request) -> Mapping[str, str]:
-    return request.headers
-
-
-BusOf = Annotated[EventBus, Depends(_bus)]
-SettingsOf = Annotated[Settings, Depends(_settings)]
-ClockOf = Annotated[Clock, Depends(_clock)]
-HeadersOf = Annotated[Mapping[str, str], Depends(_headers)]
 
 
 @router.get("/healthz")

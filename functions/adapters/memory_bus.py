@@ -21,9 +21,10 @@ from cloudevents.http import CloudEvent, from_json
 
 from events import change_queue, types
 from events.event import STRUCTURED
-from functions.adapters.parked import parked_headers, parked_queue, step_queue
+from functions.adapters.parked import parked_headers
 from functions.errors import BrokerUnavailable
 from functions.ports import Clock, Delivery, QueueState
+from functions.publishing.parked_messages import parked_queue, step_queue
 
 BINDINGS: Mapping[str, Sequence[str]] = {
     "fn.store-keys": (types.REPOSITORY_REQUESTED,),

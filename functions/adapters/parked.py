@@ -1,4 +1,4 @@
-"""The queues of a step by name, and the headers of a parked message: why, when, and by which step."""
+"""The headers of a parked message: why, when, and by which step."""
 
 from __future__ import annotations
 
@@ -9,16 +9,6 @@ from functions.publishing.parked_messages import AT_HEADER, REASON_HEADER, STEP_
 
 VALUE_LIMIT = 2000
 """Characters of a header value; all headers of a message must fit into one AMQP frame of 128 KiB."""
-
-
-def step_queue(step: str) -> str:
-    """The queue that feeds a step."""
-    return f"fn.{step}"
-
-
-def parked_queue(step: str) -> str:
-    """The queue on which a step's parked messages wait for a person."""
-    return f"{step_queue(step)}.parked"
 
 
 def parked_headers(step: str, reason: str, *, now: datetime, headers: Mapping[str, str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from events import change_queue
 from events.event import STRUCTURED
-from functions.adapters.parked import parked_headers, parked_queue, step_queue
+from functions.adapters.parked import parked_headers
 from functions.adapters.rabbitmq_consumer import RabbitConsumer
 from functions.adapters.rabbitmq_link import (
     ANSWER_TIMEOUT_S,
@@ -34,6 +34,7 @@ from functions.adapters.rabbitmq_publisher import Outgoing, Publisher
 from functions.adapters.rabbitmq_states import QueueStates
 from functions.errors import BrokerUnavailable
 from functions.ports import Clock, QueueState
+from functions.publishing.parked_messages import parked_queue, step_queue
 
 T = TypeVar("T")
 

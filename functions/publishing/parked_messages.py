@@ -1,4 +1,4 @@
-"""Messages that wait for a person: what they carry, whom they concern, and which of them are meant.
+"""Messages that wait for a person: on which queues, what they carry, whom they concern, which of them are meant.
 
 A message is here because a function put it on its step's parked queue (``EventBus.park``), or because no binding of an
 exchange took it. It carries one of four things: a CloudEvent in structured mode, one in binary mode, a message that is
@@ -30,6 +30,21 @@ BINARY = "ce-"
 
 OLDER_REQUEST_LIMIT = 4096
 """Bytes in which an older request names its repository, as the third of its fields."""
+
+
+def step_queue(step: str) -> str:
+    """The queue that feeds a step."""
+    return f"fn.{step}"
+
+
+def retry_queue(step: str) -> str:
+    """The queue on which messages wait before a step is tried again."""
+    return f"{step_queue(step)}.retry"
+
+
+def parked_queue(step: str) -> str:
+    """The queue on which a step's parked messages wait for a person."""
+    return f"{step_queue(step)}.parked"
 
 
 @dataclass(frozen=True, slots=True)

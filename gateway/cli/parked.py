@@ -81,7 +81,9 @@ class Queues:
 
     def parked_queue(self, step: str) -> str:
         """The queue on which the messages of a step are parked."""
-        return UNROUTED_QUEUE if step == UNROUTED else f"fn.{step}.parked"
+        from functions.publishing.parked_messages import parked_queue  # noqa: PLC0415
+
+        return UNROUTED_QUEUE if step == UNROUTED else parked_queue(step)
 
     def parked(self, step: str) -> dict[str, object]:
         """How many messages are parked, and the time of the oldest."""

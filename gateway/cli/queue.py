@@ -35,6 +35,7 @@ FED_BY_BUCKETS = frozenset({"handle-bucket-notification", "publish-transaction",
 def list_queues(folder: StackFolder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
     """Count what waits for each step, and what is parked, since when."""
     from functions import wiring  # noqa: PLC0415
+    from functions.publishing.parked_messages import retry_queue  # noqa: PLC0415
 
     queues = Queues.open(folder)
     now = wiring.utc_now()
@@ -42,7 +43,7 @@ def list_queues(folder: StackFolder = DEFAULT_FOLDER, as_json: AsJson = False) -
         {
             "step": step,
             "ready": queues.admin.ready(queue),
-            "retry": queues.admin.ready(f"fn.{step}.retry"),
+            "retry": queues.admin.ready(retry_queue(step)),
             **queues.parked(step),
         }
         for step, queue in queues.steps.items()
