@@ -22,6 +22,7 @@ from typing import Any
 
 import pika
 import urllib3
+from cloudevents.conversion import to_structured
 
 from events import RepositoryChanged, RepositoryPublished, RepositoryRequested
 from functions.adapters.http import HttpReader
@@ -73,13 +74,8 @@ def measure(stack: Stack, uploads: int) -> dict[str, Any]:
     subject = str(uuid.uuid4())
     account = stack.ceph.create_user(subject)
     wanted = RepositoryRequested(repository="bench.infn.it", username="bench", subject=subject)
-    event = wanted.to_cloudevent(source="/bench", time=datetime.now(UTC))
-    urllib3.PoolManager().request(
-        "POST",
-        f"{stack.gateway_url}/events",
-        body=json.dumps(dict(event.get_attributes()) | {"data": event.get_data()}).encode(),
-        headers={"Content-Type": "application/cloudevents+json"},
-    )
+    headers, body = to_structured(wanted.to_cloudevent(source="/bench", time=datetime.now(UTC)))
+    urllib3.request("POST", f"{stack.gateway_url}/events", body=body, headers=headers)
     worker = HttpReader(f"{stack.repository_url}/bench.infn.it")
     while worker.fetch(".cvmfspublished") is None:
         time.sleep(0.05)

@@ -11,8 +11,8 @@ import typer
 
 from gateway.cli.opened import CACHE_BYTES, THREADS, open_live, require_signing_key
 from gateway.cli.options import AsJson, Autotag, CheckedName, Keys, NewTag, NewTagMessage, Storage, repository_path
-from gateway.cli.output import counted, printable, progress_bar, say, shown_size, write_json, write_line
-from gateway.cli.repo import SHOWN_EVERY_S, require_free_tag
+from gateway.cli.output import counted, now_and_then, printable, progress_bar, say, shown_size, write_json, write_line
+from gateway.cli.repo import require_free_tag
 from gateway.cli.tree_options import shown_remarks
 
 if TYPE_CHECKING:
@@ -126,16 +126,11 @@ def _told(bar: Bar | None) -> Progress:
     if bar is None:
         return lambda _members, _bytes: None
     task = bar.add_task("unpacking", total=None)
-    shown_at = 0.0
 
     def told(members: int, content_bytes: int) -> None:
-        nonlocal shown_at
-        now = time.monotonic()
-        if now - shown_at >= SHOWN_EVERY_S:
-            shown_at = now
-            bar.update(task, completed=content_bytes, description=f"{members:,} members")
+        bar.update(task, completed=content_bytes, description=f"{members:,} members")
 
-    return told
+    return now_and_then(told)
 
 
 def _show_outcome(ingested: Ingested, *, seconds: float, as_json: bool) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
 from typer.core import TyperGroup
@@ -22,7 +23,11 @@ from functions.errors import CloudError, Retryable, StoreUnavailable
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+P = ParamSpec("P")
+
 EXIT_CODES = "Exit codes: 0 done; 1 findings, or refused; 2 wrong usage; 3 failed for now, try again."
+
+SHOWN_EVERY_S = 0.1
 
 _WIDE = 10_000
 """Columns of a table that no terminal shows: nothing is cut for a program that reads it."""
@@ -135,6 +140,20 @@ def status_line(text: str) -> Iterator[Callable[[str], None]]:
 
     with Console(stderr=True).status(text) as display:
         yield display.update
+
+
+def now_and_then(show: Callable[P, None]) -> Callable[P, None]:
+    """`show` for what is called far more often than anybody can read: at most every SHOWN_EVERY_S."""
+    shown_at = 0.0
+
+    def shown(*args: P.args, **kwargs: P.kwargs) -> None:
+        nonlocal shown_at
+        now = time.monotonic()
+        if now - shown_at >= SHOWN_EVERY_S:
+            shown_at = now
+            show(*args, **kwargs)
+
+    return shown
 
 
 @contextmanager

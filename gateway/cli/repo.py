@@ -25,7 +25,7 @@ from gateway.cli.options import (
     Storage,
     repository_path,
 )
-from gateway.cli.output import counted, printable, progress_bar, say, shown_size, write_json, write_line
+from gateway.cli.output import counted, now_and_then, printable, progress_bar, say, shown_size, write_json, write_line
 from gateway.cli.tree_options import AllowEmpty, Checksum, Compressed, Owner, Xattrs, shown_remarks
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from functions.publishing.commit import Published
     from functions.publishing.tree_publish import Progress
     from functions.publishing.tree_sync import SyncPlan
-
-SHOWN_EVERY_S = 0.1
 
 
 def mkfs(
@@ -188,18 +186,12 @@ def _told(bar: Bar | None) -> Progress:
     if bar is None:
         return lambda _plan, _files, _bytes: None
     task = bar.add_task("publishing", total=None)
-    shown_at = 0.0
 
     def told(plan: SyncPlan, files: int, content_bytes: int) -> None:
-        nonlocal shown_at
-        now = time.monotonic()
-        if now - shown_at < SHOWN_EVERY_S:
-            return
-        shown_at = now
         total = sum(item.size for item in plan.files.values())
         bar.update(task, total=total, completed=content_bytes, description=f"{files:,} of {len(plan.files):,} files")
 
-    return told
+    return now_and_then(told)
 
 
 def _counts(plan: SyncPlan) -> dict[str, int]:

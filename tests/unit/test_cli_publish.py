@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import stat
+from types import SimpleNamespace
 
 import pytest
 
 from functions.cvmfs.compression import Compression
+from gateway.cli import output
 from tests.cli_repository import FQRN, CliRepository, run
 
 
@@ -291,3 +293,13 @@ def test_a_storage_that_is_no_folder_is_wrong_usage(repository, storage):
     result = run("repo", "publish", "--from", repository.tree, "--storage", storage, "--keys", repository.keys)
     assert result.exit_code == 2
     assert "write dir:PATH" in result.stderr
+
+
+def test_progress_that_nobody_could_read_is_passed_by(monkeypatch):
+    times = iter((10.0, 10.05, 10.2))
+    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    shown = []
+    show = output.now_and_then(shown.append)
+    for files in (1, 2, 3):
+        show(files)
+    assert shown == [1, 3]
