@@ -186,7 +186,7 @@ class TreeComparison:
 
 
 def _side_at(view: TreeView, path: str) -> _Side | None:
-    catalog = view.catalog_of(parent_path(path)) if path else view.open_root()
+    catalog = view.catalog_holding(parent_path(path)) if path else view.open_root()
     side = _side_of(catalog, path)
     if side is None or not side.entry.hardlink_group:
         return side

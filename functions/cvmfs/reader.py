@@ -156,7 +156,7 @@ class Snapshot:
     def walk(self, top: str = "") -> Iterator[tuple[str, Entry]]:
         """Every path and entry at and below `top`, parents before children; opens the catalogs on its way."""
         view = self.view
-        catalog = view.catalog_of(top)
+        catalog = view.catalog_holding(top)
         walks = [(catalog.nested(), catalog.walk(top))]
         while walks:
             nested, entries = walks[-1]

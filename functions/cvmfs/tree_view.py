@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from functions.cvmfs.address import Digest
 from functions.cvmfs.catalog import Catalog, NestedReference
 from functions.cvmfs.catalog_cache import CatalogCache
 from functions.cvmfs.entry import Entry, parent_path
 from functions.cvmfs.errors import CatalogError
+
+
+class Tree(Protocol):
+    """All catalogs of a repository as one tree, stored or being edited."""
+
+    def catalog_holding(self, path: str) -> Catalog:
+        """The catalog that has what is in the directory at `path`; at a mount point, the nested one."""
+
+    def lookup(self, path: str) -> Entry | None:
+        """The entry at `path`; at a mount point, the root entry of the nested catalog."""
+
+    def listing(self, path: str) -> list[tuple[str, Entry]]:
+        """Names and entries in the directory at `path`, in byte order; nothing if it is none."""
+
+
+def walk(tree: Tree, path: str) -> Iterator[tuple[str, Entry]]:
+    """`path` and everything below it, parents first; opens every catalog on the way."""
+    pending = [path]
+    while pending:
+        path = pending.pop()
+        entry = tree.lookup(path)
+        if entry is None:
+            continue
+        yield path, entry
+        if entry.is_directory:
+            pending += [f"{path}/{name}" for name, _ in reversed(tree.listing(path))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +62,7 @@ class TreeView:
         """The root catalog."""
         return self.open(NestedReference("", self.root, 0))
 
-    def catalog_of(self, path: str) -> Catalog:
+    def catalog_holding(self, path: str) -> Catalog:
         """The catalog that has what is in the directory at `path`; at a mount point, the nested one."""
         catalog = self.open_root()
         while (reference := catalog.nested_covering(path)) is not None:
@@ -46,13 +73,13 @@ class TreeView:
         """The reference to the nested catalog that starts at `path`, if one does."""
         if not path:
             return None
-        reference = self.catalog_of(parent_path(path)).nested_covering(path)
+        reference = self.catalog_holding(parent_path(path)).nested_covering(path)
         return reference if reference is not None and reference.path == path else None
 
     def lookup(self, path: str) -> Entry | None:
         """The entry at `path`; at a mount point, the root entry of the nested catalog."""
-        return self.catalog_of(path).lookup(path)
+        return self.catalog_holding(path).lookup(path)
 
     def listing(self, path: str) -> list[tuple[str, Entry]]:
         """Names and entries in the directory at `path`, in byte order; nothing if it is none."""
-        return self.catalog_of(path).listing(path)
+        return self.catalog_holding(path).listing(path)

@@ -139,18 +139,22 @@ def _told_at(record: Record) -> int:
     return int(record.event_time.timestamp()) if was_removed else 0
 
 
-def _tell(refused: UploadRefused, record: Record, repository: RepositoryRecord, cloud: Cloud) -> bool:
+def _tell(refused: RefusedAsItIs, record: Record, repository: RepositoryRecord, cloud: Cloud) -> bool:
     """Make a refusal visible to the user; false if the object is gone and with it the problem."""
-    if cloud.source.head(record.bucket, record.key) is None:
+    info = cloud.source.head(record.bucket, record.key)
+    if info is None:
         clear_problems(cloud.state, repository.repository, frozenset({record.key}))
         return False
+    # A key that cannot be published is refused whatever the object is; else the version that was looked at counts.
+    seen = refused.record
     tell(
         refused,
         step=STEP,
         repository=repository.repository,
         bucket=record.bucket,
         key=record.key,
-        etag=record.etag,
+        etag=info.etag if seen is None else seen.etag,
+        modified=int(info.modified.timestamp()) if seen is None else seen.modified,
         cloud=cloud,
     )
     return True

@@ -8,10 +8,23 @@ from functions.handlers.cloud import Cloud, event_source
 from functions.publishing.records import Problem
 
 
-def tell(refused: UploadRefused, *, step: str, repository: str, bucket: str, key: str, etag: str, cloud: Cloud) -> None:
-    """Keep the problem until the object is fixed or removed, and send ``upload.refused``."""
+def tell(
+    refused: UploadRefused,
+    *,
+    step: str,
+    repository: str,
+    bucket: str,
+    key: str,
+    etag: str,
+    modified: int = 0,
+    cloud: Cloud,
+) -> None:
+    """Keep the problem until the object is fixed or removed, and send ``upload.refused``.
+
+    `etag` and `modified` (LastModified, s) are those of the version that was refused, as far as they are known.
+    """
     now = cloud.clock()
-    problem = Problem.of(refused, repository=repository, bucket=bucket, key=key, etag=etag, now=now)
+    problem = Problem.of(refused, repository=repository, bucket=bucket, key=key, etag=etag, modified=modified, now=now)
     cloud.state.put(problem.path, problem.to_bytes())
     told = events.UploadRefused(
         repository=repository,

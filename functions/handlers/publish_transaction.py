@@ -136,7 +136,8 @@ class _Stay:
         lost = {clash.key for clash in outcome.clashes}
         clear_problems(self._cloud.state, self._fqrn, frozenset(record.key for record in through) - lost - refused)
         for clash in outcome.clashes:
-            self._tell(UploadRefused(clash.reason, code=clash.code, hint=clash.hint), clash.key, clash.etag)
+            refusal = UploadRefused(clash.reason, code=clash.code, hint=clash.hint)
+            self._tell(refusal, clash.key, clash.etag, clash.modified)
         self._tell_of_dirtab(records, published)
         is_second_time = any(delivery.redelivered for delivery in batch)
         if is_second_time:
@@ -166,9 +167,11 @@ class _Stay:
             ]
         )
 
-    def _tell(self, refused: UploadRefused, key: str, etag: str) -> None:
-        bucket = self._record.bucket
-        tell(refused, step=STEP, repository=self._fqrn, bucket=bucket, key=key, etag=etag, cloud=self._cloud)
+    def _tell(self, refused: UploadRefused, key: str, etag: str, modified: int) -> None:
+        bucket, fqrn = self._record.bucket, self._fqrn
+        tell(
+            refused, step=STEP, repository=fqrn, bucket=bucket, key=key, etag=etag, modified=modified, cloud=self._cloud
+        )
 
     def _tell_of_dirtab(self, records: Sequence[ChangeRecord], published: Published) -> None:
         """Tell the user what is wrong with a dirtab that was uploaded in this batch."""
@@ -179,7 +182,7 @@ class _Stay:
                 code="dirtab",
                 hint="Correct the lines and upload it again; until then no new nested catalogs are made by it.",
             )
-            self._tell(refused, record.key, record.etag)
+            self._tell(refused, record.key, record.etag, record.modified)
 
     def _current(self, batch: Sequence[Delivery], rules: Rules) -> Selection:
         records = []

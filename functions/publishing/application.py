@@ -62,6 +62,11 @@ class Clash:
     code: str = "path-clash"
     hint: str = "Rename or remove one of the two objects."
 
+    @property
+    def modified(self) -> int:
+        """The object's LastModified in seconds."""
+        return self.claim.rank[0]
+
 
 @dataclass(slots=True)
 class Outcome:

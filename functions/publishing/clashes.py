@@ -9,9 +9,13 @@ newer one that entered is in its way. For that, whoever lost is looked at again 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from events.change import ChangeRecord
 from functions.cvmfs.entry import Entry, parent_path
+from functions.cvmfs.tree_view import Tree, walk
+from functions.ports import ObjectInfo
+from functions.publishing.keys import Target, TargetKind
 from functions.publishing.sources import (
     Rank,
     is_archive,
@@ -21,7 +25,6 @@ from functions.publishing.sources import (
     rank_of_record,
     source_key,
 )
-from functions.publishing.tree import CatalogTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,20 @@ class Claim:
         """What an entry has that came from an object."""
         return cls(path, rank_of(path, entry), entry.is_directory, is_archive(entry))
 
+    @classmethod
+    def of_object(cls, info: ObjectInfo, target: Target) -> Self:
+        """What an object claims of which only its key and LastModified are known."""
+        rank = int(info.modified.timestamp()), info.key
+        unpacked = target.kind is TargetKind.ARCHIVE
+        return cls(target.path, rank, unpacked or target.kind is TargetKind.DIRECTORY, unpacked)
+
     @property
     def key(self) -> str:
         """The key of the object."""
         return self.rank[1]
 
 
-def clash_of(tree: CatalogTree, claim: Claim) -> str | None:
+def clash_of(tree: Tree, claim: Claim) -> str | None:
     """Why an object has to stay out, or None."""
     path, rank = claim.path, claim.rank
     above = archive_above(tree, parent_path(path))
@@ -66,7 +76,7 @@ def clash_of(tree: CatalogTree, claim: Claim) -> str | None:
         is_rival = claim.is_archive and is_archive(existing)
         return _taken(path, existing) if is_rival and rank_of(path, existing) > rank else None
     if existing.is_directory:
-        is_newer = _newest_below(tree, path) > rank
+        is_newer = _has_newer_below(tree, path, rank)
         return f"{path} is a directory with newer files, so it cannot be a file" if is_newer else None
     if not is_sourced(existing) and (above is not None or not claim.is_directory):
         return None
@@ -75,7 +85,7 @@ def clash_of(tree: CatalogTree, claim: Claim) -> str | None:
     return f"{path} is a newer file, so it cannot be a directory" if claim.is_directory else _taken(path, existing)
 
 
-def archive_above(tree: CatalogTree, path: str) -> tuple[str, Entry] | None:
+def archive_above(tree: Tree, path: str) -> tuple[str, Entry] | None:
     """Path and root of the archive's tree that a directory is part of, if it is; it starts a nested catalog."""
     while mount := tree.catalog_holding(path).path:
         root = tree.lookup(mount)
@@ -85,7 +95,7 @@ def archive_above(tree: CatalogTree, path: str) -> tuple[str, Entry] | None:
     return None
 
 
-def file_above(tree: CatalogTree, path: str) -> tuple[str, Entry] | None:
+def file_above(tree: Tree, path: str) -> tuple[str, Entry] | None:
     """What is no directory and stands where a path needs one."""
     path = parent_path(path)
     while path:
@@ -96,7 +106,7 @@ def file_above(tree: CatalogTree, path: str) -> tuple[str, Entry] | None:
     return None
 
 
-def uploads_below(tree: CatalogTree, path: str) -> list[tuple[str, Entry]]:
+def uploads_below(tree: Tree, path: str) -> list[tuple[str, Entry]]:
     """The entries below a directory that came from objects of their own, parents first.
 
     The members of an archive did not. An archive with nothing added, the usual case, has attributes on its root only.
@@ -104,7 +114,7 @@ def uploads_below(tree: CatalogTree, path: str) -> list[tuple[str, Entry]]:
     top = tree.lookup(path)
     if top is None or (top.is_nested_root and tree.catalog_holding(path).total_counters.xattr <= bool(top.xattrs)):
         return []
-    return [(below, entry) for below, entry in tree.walk(path) if below != path and is_sourced(entry)]
+    return [(below, entry) for below, entry in walk(tree, path) if below != path and is_sourced(entry)]
 
 
 def overlap(one: str, other: str) -> bool:
@@ -116,9 +126,9 @@ def _taken(path: str, existing: Entry) -> str:
     return f"{path} was taken by the newer {source_key(path, existing)}"
 
 
-def _newest_below(tree: CatalogTree, path: str) -> Rank:
-    newest: Rank = (0, "")
-    for below, entry in tree.walk(path):
-        if is_sourced(entry):
-            newest = max(newest, rank_of(below, entry), marker_rank(below, entry) or newest)
-    return newest
+def _has_newer_below(tree: Tree, path: str, rank: Rank) -> bool:
+    return any(
+        rank < max(rank_of(below, entry), marker_rank(below, entry) or rank)
+        for below, entry in walk(tree, path)
+        if is_sourced(entry)
+    )

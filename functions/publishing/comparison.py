@@ -153,11 +153,14 @@ def _difference(info: ObjectInfo, entry: SourcedEntry | None, target: Target, pe
         return Reason.NEW
     if (target.kind is TargetKind.ARCHIVE) != entry.is_archive:
         return Reason.MOVED
+    rewritten = Reason.REWRITTEN if int(info.modified.timestamp()) != entry.modified else None
+    if entry.is_noted:
+        return rewritten
     if info.etag != entry.etag or (target.kind is TargetKind.FILE and entry.is_file and info.size != entry.size):
         return Reason.REPLACED
     if entry.permissions != permissions:
         return Reason.RULES
-    return Reason.REWRITTEN if int(info.modified.timestamp()) != entry.modified else None
+    return rewritten
 
 
 def _first(one: str | None, other: str | None) -> str:

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 
 from functions.cvmfs.address import Address, Digest, Kind
 from functions.cvmfs.catalog_cache import CatalogCache
-from functions.cvmfs.entry import parent_path
 from functions.cvmfs.tree_view import TreeView
 from functions.errors import Permanent, RepositoryNotReady, UploadRefused
-from functions.ports import BlobStore, ObjectSource
+from functions.ports import BlobStore, ObjectInfo, ObjectSource
+from functions.publishing.clashes import Claim, clash_of
 from functions.publishing.comparison import Difference, Expected, Pair, Reason, SideBySide, Tally, judge
 from functions.publishing.head import ObjectCache, read_head, read_object
 from functions.publishing.keys import AREA
@@ -19,7 +19,6 @@ from functions.publishing.objects import Objects
 from functions.publishing.pinning import Pin, is_held_back, read_pin
 from functions.publishing.records import RepositoryRecord, problem_of, problem_path
 from functions.publishing.sourced_entries import SourcedEntries, sourced
-from functions.publishing.sources import is_archive
 
 OPEN_CATALOGS = 16 << 20
 """Bytes of catalogs that are kept open; more are opened again."""
@@ -139,17 +138,12 @@ class Reconciling:
                 yield Verdict(pair.key, found)
 
     def _judge_new(self, pair: Pair, found: Difference) -> Difference | None:
-        """A second look at an object without an entry where its key says: it may have one where it belongs.
-
-        The marker object of a directory that exists by its archive has none, and needs none.
-        """
+        """A second look at an object without an entry where its key says: it may have one where it belongs."""
         entry = self.view.lookup(found.path)
         here = None if entry is None else sourced(found.path, entry)
-        if here is None:
+        if here is None or here.key != pair.key:
             return found
-        if here.key == pair.key:
-            return judge(replace(pair, entries=(here,)), self.expected)
-        return None if found.key.endswith("/") and here.is_archive else found
+        return judge(replace(pair, entries=(here,)), self.expected)
 
     def _note_order(self, pair: Pair, told: set[str]) -> None:
         """Take note of a problem with an object that is published as it is."""
@@ -164,23 +158,20 @@ class Reconciling:
             return False
         self.told_of.add(path)
         problem = problem_of(self.state, self.record.repository, found.key)
-        if problem is None or problem.etag != found.info.etag or self.now - problem.seen_at >= TRY_REFUSED_AGAIN:
+        # The same content at another time may have other metadata, and wins other clashes.
+        version = found.info.etag, int(found.info.modified.timestamp())
+        if problem is None or (problem.etag, problem.modified) != version:
             return False
-        return problem.code != "path-clash" or not self._has_free_way(found)
+        if self.now - problem.seen_at >= TRY_REFUSED_AGAIN:
+            return False
+        if problem.code != "path-clash":
+            return True
+        return found.reason is not Reason.REFUSED and self._still_loses(found.info)
 
-    def _has_free_way(self, found: Difference) -> bool:
-        """Whether nothing stands at a path or where a directory above it has to be; a marker may find its directory."""
-        path = found.path
-        here = self.view.lookup(path) if path else None
-        if not path or (here is not None and not (found.key.endswith("/") and here.is_directory)):
-            return False
-        above = parent_path(path)
-        while above:
-            entry = self.view.lookup(above)
-            if entry is not None:
-                return entry.is_directory and not is_archive(entry)
-            above = parent_path(above)
-        return True
+    def _still_loses(self, info: ObjectInfo) -> bool:
+        """Whether something newer is in the way of an object, in the revision that is looked at."""
+        target = self.expected.wanted(info.key)
+        return target is not None and clash_of(self.view, Claim.of_object(info, target)) is not None
 
 
 def _is_held_back(pin: Pin | None, pair: Pair) -> bool:

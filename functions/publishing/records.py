@@ -132,13 +132,15 @@ class Problem(_State):
     """Something wrong with one object of a bucket, for the user to read: what, why, and the next step.
 
     Also with the repository itself: then `key` is no object's, since it is outside of ``cvmfs/``, but the name of a
-    file (``.cvmfswhitelist``) or the type of a wish (``tag.requested``) whose name is the `etag`.
+    file (``.cvmfswhitelist``) or the type of a wish (``tag.requested``) whose name is the `etag`. `etag` and `modified`
+    (LastModified, s) say which version of the object it is about; 0 if nobody knows.
     """
 
     repository: str
     bucket: str
     key: str
     etag: str = ""
+    modified: int = 0
     code: str
     reason: str
     hint: str = ""
@@ -166,13 +168,24 @@ class Problem(_State):
         )
 
     @classmethod
-    def of(cls, error: UploadRefused, *, repository: str, bucket: str, key: str, etag: str, now: datetime) -> Self:
+    def of(
+        cls,
+        error: UploadRefused,
+        *,
+        repository: str,
+        bucket: str,
+        key: str,
+        etag: str,
+        modified: int = 0,
+        now: datetime,
+    ) -> Self:
         """The problem that a refusal stands for."""
         return cls(
             repository=repository,
             bucket=bucket,
             key=key,
             etag=etag,
+            modified=modified,
             code=error.reason_code,
             reason=str(error),
             hint=error.next_step,

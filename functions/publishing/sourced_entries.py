@@ -24,6 +24,7 @@ from functions.publishing.sources import (
     NAME_ATTRIBUTE,
     PERMISSIONS_ATTRIBUTE,
     is_archive,
+    marker_rank,
     source_key,
     source_modified,
 )
@@ -33,7 +34,8 @@ from functions.publishing.sources import (
 class SourcedEntry:
     """An entry that came from an object: `key`, `etag` and `modified` (s) are the object's, the rest is the entry's.
 
-    `permissions` are the rules that decided those of the entry.
+    `permissions` are the rules that decided those of the entry. The top of an archive's tree is met a second time if a
+    marker object for the same directory `is_noted` there: of that only key and time are known.
     """
 
     key: str
@@ -43,6 +45,7 @@ class SourcedEntry:
     size: int
     mode: int
     permissions: str = ""
+    is_noted: bool = False
 
     @property
     def is_archive(self) -> bool:
@@ -129,7 +132,7 @@ class SourcedEntries:
             if item is None:
                 stack.pop()
             elif isinstance(item, _Below):
-                catalog = self.view.catalog_of(item.path)
+                catalog = self.view.catalog_holding(item.path)
                 if catalog.path != item.path or not _is_bare(catalog):
                     stack.append(self._items(catalog, item.path, inside))
             else:
@@ -145,10 +148,9 @@ class SourcedEntries:
             while waiting and waiting[0][0] <= name:
                 yield heappop(waiting)[2]
             path = f"{directory}/{row.name}"
-            entry = _sourced(path, row)
-            if entry is not None and not _is_elsewhere(path, entry):
+            for entry in _sourced(path, row) if row.xattr is not None else ():
                 key = encode_text(entry.key)
-                if inside.holds(key):
+                if inside.holds(key) and not _is_elsewhere(path, entry):
                     heappush(waiting, (key[len(above) :], next(turn), entry))
             if stat.S_ISDIR(row.mode) and path not in self._bare and inside.reaches_below(above + name + b"/"):
                 heappush(waiting, (name + b"/", next(turn), _Below(path)))
@@ -202,15 +204,24 @@ def sourced(path: str, entry: Entry) -> SourcedEntry | None:
     )
 
 
-def _sourced(path: str, row: BriefRow) -> SourcedEntry | None:
-    if row.xattr is None:
-        return None
+def _sourced(path: str, row: BriefRow) -> list[SourcedEntry]:
+    """What a row came from: an object, and the marker object that is noted on the top of an archive's tree."""
     entry = Entry(mode=row.mode, size=row.size, mtime=row.mtime, xattrs=unpack_xattrs(row.xattr))
-    return sourced(path, entry)
+    own = sourced(path, entry)
+    found = [] if own is None else [own]
+    marker = marker_rank(path, entry)
+    if marker is not None:
+        modified, key = marker
+        found.append(
+            SourcedEntry(key=key, path=path, etag="", modified=modified, size=0, mode=entry.mode, is_noted=True)
+        )
+    return found
 
 
 def _is_elsewhere(path: str, entry: SourcedEntry) -> bool:
     """Whether the key does not begin with where the entry stands, so that a walk in key order does not meet it."""
+    if entry.key == AREA + path[1:]:
+        return False
     directory, _, name = entry.key.rstrip("/").rpartition("/")
     return f"{directory}/" != _key_of_directory(parent_path(path)) or not name.startswith(base_name(path))
 
@@ -218,7 +229,6 @@ def _is_elsewhere(path: str, entry: SourcedEntry) -> bool:
 def _strays(catalog: Catalog) -> Iterator[SourcedEntry]:
     rows = (catalog.brief_rows_with(attribute) for attribute in (NAME_ATTRIBUTE, KEY_ATTRIBUTE))
     for path, row in chain.from_iterable(rows):
-        entry = _sourced(path, row)
         # The root entry of a nested catalog is in the catalog above too.
-        if path != catalog.path and entry is not None and _is_elsewhere(path, entry):
-            yield entry
+        if path != catalog.path:
+            yield from (entry for entry in _sourced(path, row) if _is_elsewhere(path, entry))

@@ -17,7 +17,7 @@ from functions.cvmfs.compression import FAST, Codec
 from functions.cvmfs.entry import AUTO_MARKER_NAME, MARKER_NAME, Entry, parent_path
 from functions.cvmfs.errors import ObjectMissing
 from functions.cvmfs.objects import StoredObject, pack
-from functions.cvmfs.tree_view import TreeView
+from functions.cvmfs.tree_view import TreeView, walk
 
 Load = Callable[[Digest], bytes]
 """Gives the uncompressed bytes of a catalog."""
@@ -117,15 +117,7 @@ class CatalogTree:
 
     def walk(self, path: str) -> Iterator[tuple[str, Entry]]:
         """`path` and everything below it, parents first; opens every catalog on the way."""
-        pending = [path]
-        while pending:
-            path = pending.pop()
-            entry = self.lookup(path)
-            if entry is None:
-                continue
-            yield path, entry
-            if entry.is_directory:
-                pending += [f"{path}/{name}" for name, _ in reversed(self.listing(path))]
+        return walk(self, path)
 
     def changed_catalogs(self) -> list[Catalog]:
         """The open catalogs that have been edited, deepest first."""

@@ -257,6 +257,72 @@ def test_the_loser_of_a_clash_comes_back_when_the_winner_went_unseen(world):
     assert world.problems() == {}
 
 
+def test_a_loser_that_was_uploaded_again_unseen_wins_although_its_content_is_the_same(world):
+    world.upload("cvmfs/a/b", b"same")
+    world.upload("cvmfs/a", b"file")
+    world.run_until_quiet()
+    assert set(world.problems()) == {"cvmfs/a/b"}
+    lost(world, "cvmfs/a/b", b"same")
+    ask(world)
+    assert files(world) == {"/a/b": b"same"}
+    assert set(world.problems()) == {"cvmfs/a"}
+
+
+def test_a_refused_object_with_other_metadata_unseen_is_looked_at_again(world):
+    world.upload("cvmfs/link", b"", mode="0120777")
+    world.run_until_quiet()
+    assert set(world.problems()) == {"cvmfs/link"}
+    lost(world, "cvmfs/link", b"", mode="0100644")
+    ask(world)
+    assert files(world) == {"/link": b""}
+    assert world.problems() == {}
+
+
+def test_what_is_older_than_the_archive_in_whose_directory_it_is_is_not_read_every_hour(world):
+    world.upload("cvmfs/t/lib/new", b"older")
+    world.upload("cvmfs/t.tar.gz", tar(**{"lib/member": b"m"}))
+    world.run_until_quiet()
+    assert set(world.problems()) == {"cvmfs/t/lib/new"}
+    ask(world)
+    assert (last(world).counts.differences, last(world).counts.refused) == (0, 1)
+
+
+# Markers of directories that are archives
+
+
+def file_marker_and_archive(world: World) -> None:
+    """The archive is the oldest, and stays since the marker keeps the file from its path."""
+    world.upload("cvmfs/t.tar.gz", tar(member=b"m"))
+    world.upload("cvmfs/t", b"file")
+    world.upload("cvmfs/t/")
+    world.run_until_quiet()
+    assert files(world) == {"/t/member": b"m"}
+    assert set(world.problems()) == {"cvmfs/t"}
+
+
+def test_a_file_comes_back_when_the_marker_that_kept_it_out_went_unseen(world):
+    file_marker_and_archive(world)
+    world.source.delete("alice", "cvmfs/t/")
+    ask(world)
+    assert files(world) == {"/t": b"file"}
+    assert set(world.problems()) == {"cvmfs/t.tar.gz"}
+
+
+def test_a_marker_that_went_unseen_is_noted_and_then_no_difference(world):
+    world.upload("cvmfs/t.tar.gz", tar(member=b"m"))
+    world.run_until_quiet()
+    lost(world, "cvmfs/t/")
+    ask(world)
+    assert last(world).counts.differences == 1
+    ask(world, "again")
+    assert last(world).counts.differences == 0
+    lost(world, "cvmfs/t/")
+    ask(world, "written again")
+    assert last(world).counts.changed == 1
+    ask(world, "and again")
+    assert last(world).counts.differences == 0
+
+
 # Rules of the bucket
 
 
