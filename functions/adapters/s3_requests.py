@@ -133,14 +133,16 @@ class SignedRequests:
 
     def _pages(self, bucket: str, prefix: str, page: ET.Element | None) -> Iterator[ListedObject]:
         while page is not None:
-            for line in page.iter("Contents"):
+            namespace = page.tag.removesuffix("ListBucketResult")
+            for line in page.iterfind(f"{namespace}Contents"):
+                modified = datetime.fromisoformat(_text(line, f"{namespace}LastModified"))
                 yield ListedObject(
-                    key=unquote_plus(_text(line, "Key"), errors="surrogateescape"),
-                    size=int(_text(line, "Size")),
-                    etag=_text(line, "ETag").strip('"'),
-                    modified=datetime.fromisoformat(_text(line, "LastModified")).replace(microsecond=0),
+                    key=unquote_plus(_text(line, f"{namespace}Key"), errors="surrogateescape"),
+                    size=int(_text(line, f"{namespace}Size")),
+                    etag=_text(line, f"{namespace}ETag").strip('"'),
+                    modified=modified.replace(microsecond=0),
                 )
-            token = page.findtext("NextContinuationToken")
+            token = page.findtext(f"{namespace}NextContinuationToken")
             page = self._page(bucket, prefix, {"continuation-token": token}) if token else None
 
     def _page(self, bucket: str, prefix: str, position: Mapping[str, str]) -> ET.Element | None:
@@ -153,12 +155,9 @@ class SignedRequests:
         if response.status != 200:
             raise StoreUnavailable(f"listing {bucket}/{prefix} was answered {response.status}")
         try:
-            root = ET.fromstring(response.data)  # noqa: S314  (our own object store; expat limits entity expansion)
+            return ET.fromstring(response.data)  # noqa: S314  (our own object store; expat limits entity expansion)
         except ET.ParseError as error:
             raise unavailable(f"listing {bucket}/{prefix}", error) from error
-        for element in root.iter():
-            element.tag = element.tag.rpartition("}")[2]
-        return root
 
 
 @lru_cache(maxsize=16)
@@ -174,5 +173,5 @@ def _quoted(text: str) -> str:
 def _text(line: ET.Element, name: str) -> str:
     text = line.findtext(name)
     if text is None:
-        raise StoreUnavailable(f"a line of the listing has no {name}")
+        raise StoreUnavailable(f"a line of the listing has no {name.rpartition('}')[2]}")
     return text

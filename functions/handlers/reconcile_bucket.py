@@ -108,7 +108,7 @@ class _Part:
             record=self._record,
             source=cloud.source,
             state=cloud.state,
-            view=open_view(self._fqrn, cloud.repository_store(self._fqrn), cloud.cache),
+            view=open_view(self._fqrn, cloud.repository_store(self._fqrn), cloud.cache, few=self._is_errand),
             expected=cloud.rules.fresh(self._record),
             now=cloud.clock(),
             keep_gone=bucket.made_anew and not self._request.allow_empty,

@@ -73,12 +73,13 @@ def read_head(store: BlobStore) -> Head | None:
         raise RepositoryDamaged(f"{MANIFEST_PATH}: {err}") from err
 
 
-def read_object(objects: Objects, cache: ObjectCache, address: Address) -> bytes:
-    """The content of a catalog or tag database, from the cache or the store."""
+def read_object(objects: Objects, cache: ObjectCache, address: Address, *, keep: bool = True) -> bytes:
+    """The content of a catalog or tag database, from the cache or the store; only with `keep` it is cached."""
     content = cache.get(address)
     if content is None:
         content = objects.get(address)
-        cache.keep(address, content)
+        if keep:
+            cache.keep(address, content)
     return content
 
 

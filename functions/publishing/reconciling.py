@@ -20,8 +20,8 @@ from functions.publishing.pinning import Pin, is_held_back, read_pin
 from functions.publishing.records import RepositoryRecord, problem_of, problem_path
 from functions.publishing.sourced_entries import SourcedEntries, sourced
 
-OPEN_CATALOGS = 16 << 20
-"""Bytes of catalogs that are kept open; more are opened again."""
+OPEN_CATALOGS = 8 << 20
+"""Bytes of catalogs that are kept open beside those from the root to where the comparison is."""
 
 TRY_REFUSED_AGAIN = timedelta(days=1)
 """Age from which a refusal is no longer taken for granted: limits, rules and what was in the way may have changed."""
@@ -181,14 +181,18 @@ def _is_held_back(pin: Pin | None, pair: Pair) -> bool:
     return is_held_back(pin, 0, max(entry.modified for entry in pair.entries))
 
 
-def open_view(fqrn: str, store: BlobStore, cache: ObjectCache) -> TreeView:
-    """The tree of the live revision; raises RepositoryNotReady before the first one."""
+def open_view(fqrn: str, store: BlobStore, cache: ObjectCache, *, few: bool = False) -> TreeView:
+    """The tree of the live revision; raises RepositoryNotReady before the first one.
+
+    What is read is kept in `cache` only if `few` catalogs will be: a pass through all of them would fill it with what
+    is not asked for again before it has gone.
+    """
     head = read_head(store)
     if head is None:
         raise RepositoryNotReady(f"repository {fqrn} has no revision yet")
     objects = Objects(store)
 
     def load(digest: Digest) -> bytes:
-        return read_object(objects, cache, Address(digest, Kind.CATALOG))
+        return read_object(objects, cache, Address(digest, Kind.CATALOG), keep=few)
 
     return TreeView(head.manifest.root, load, CatalogCache(OPEN_CATALOGS))

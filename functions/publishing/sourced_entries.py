@@ -63,11 +63,15 @@ class _Below:
     """A sub-directory to go into."""
 
     path: str
+    catalog: Catalog
+    """The one that holds the entry of the sub-directory, or its mount point."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourcedEntries:
     """The sourced entries of one tree, for one pass; `view` opens catalogs, few at a time.
+
+    A pass holds those from the root to where it is, and opens each once.
 
     Unless `thorough`, entries that do not stand where their keys say are left out, and only those catalogs are opened
     that hold something of the keys that are asked for.
@@ -132,8 +136,9 @@ class SourcedEntries:
             if item is None:
                 stack.pop()
             elif isinstance(item, _Below):
-                catalog = self.view.catalog_holding(item.path)
-                if catalog.path != item.path or not _is_bare(catalog):
+                mounted = item.catalog.nested_covering(item.path)
+                catalog = item.catalog if mounted is None else self.view.open(mounted)
+                if mounted is None or not _is_bare(catalog):
                     stack.append(self._items(catalog, item.path, inside))
             else:
                 yield item
@@ -153,7 +158,7 @@ class SourcedEntries:
                 if inside.holds(key) and not _is_elsewhere(path, entry):
                     heappush(waiting, (key[len(above) :], next(turn), entry))
             if stat.S_ISDIR(row.mode) and path not in self._bare and inside.reaches_below(above + name + b"/"):
-                heappush(waiting, (name + b"/", next(turn), _Below(path)))
+                heappush(waiting, (name + b"/", next(turn), _Below(path, catalog)))
         while waiting:
             yield heappop(waiting)[2]
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from functions.cvmfs.address import Address, HashAlgorithm, Kind
-from functions.cvmfs.catalog_cache import CatalogCache
+from functions.cvmfs.address import Address, Digest, HashAlgorithm, Kind
+from functions.cvmfs.catalog_cache import OPEN_BYTES, CatalogCache
 from functions.cvmfs.errors import (
     CatalogError,
     CompressionError,
@@ -261,3 +261,36 @@ def test_a_catalog_pushed_out_of_the_cache_stays_open_for_its_users() -> None:
     assert next(first)[0] == ""
     assert tree.read("/pkg/deep/y") == b"deep down\n"
     assert len(list(first)) == len(list(tree.walk())) - 1
+
+
+class Counting:
+    """Gives the same catalog under every digest, and keeps count."""
+
+    def __init__(self) -> None:
+        self.database = SmallRepository().sealed().databases[""]
+        self.read: list[Digest] = []
+
+    def __call__(self, digest: Digest) -> bytes:
+        self.read.append(digest)
+        return self.database
+
+
+def test_a_catalog_that_somebody_uses_is_not_opened_a_second_time() -> None:
+    load, cache = Counting(), CatalogCache(most_bytes=1)
+    one, other = (Digest.parse(f"{number:040x}") for number in (1, 2))
+    used = cache.open(one, load)
+    cache.open(other, load)
+    assert cache.open(one, load) is used
+    assert load.read == [one, other]
+    del used
+    cache.open(one, load)
+    assert load.read == [one, other, one]
+
+
+def test_small_catalogs_count_with_what_an_open_database_takes() -> None:
+    load = Counting()
+    digests = [Digest.parse(f"{number:040x}") for number in range(4)]
+    cache = CatalogCache(most_bytes=3 * (len(load.database) + OPEN_BYTES))
+    for digest in [*digests, digests[1], digests[0]]:
+        cache.open(digest, load)
+    assert load.read == [*digests, digests[0]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from cloudevents.http import CloudEvent
 from events import ReconciliationRequested, RollbackRequested
 from events.types import PING
 from functions.handlers import reconcile_bucket, reconciliation_timers
+from functions.publishing import reconciling
 from functions.publishing.keys import SETTINGS_KEY
 from functions.publishing.reconciliations import Progress, is_waiting, last_reconciliation
 from functions.publishing.records import Problem, Standing, change_record
@@ -116,6 +118,31 @@ def test_an_equal_repository_is_left_alone_and_no_object_is_read(world, monkeypa
     assert world.revision() == before
     counts = last(world).counts
     assert (counts.objects, counts.entries, counts.differences) == (5, 5, 0)
+
+
+def test_a_look_at_everything_reads_each_catalog_twice_at_most_and_keeps_none(world, monkeypatch):
+    directories = [f"d{number}" for number in range(6)]
+    for directory in directories:
+        world.upload(f"cvmfs/{directory}/.cvmfscatalog")
+        world.upload(f"cvmfs/{directory}/deep/.cvmfscatalog")
+        world.upload(f"cvmfs/{directory}/deep/file", directory.encode())
+        world.upload(f"cvmfs/{directory}/file", directory.encode())
+    world.run_until_quiet()
+    world.forget()
+    monkeypatch.setattr(reconciling, "OPEN_CATALOGS", 1)
+    store = world.store_of(FQRN)
+    read: Counter[str] = Counter()
+    monkeypatch.setattr(store, "get", lambda path, get=store.get: read.update([path]) or get(path))
+    ask(world)
+    assert last(world).counts.differences == 0
+    catalogs = [path for path in read if path.endswith("C")]
+    assert len(catalogs) == 1 + 2 * len(directories)
+    assert max(read[path] for path in catalogs) == 2
+    # A look at a few keys is asked for often, and by those who know that something is there.
+    for cause in ("once", "twice"):
+        read.clear()
+        ask(world, cause, prefix="d3/deep/file")
+        assert len([path for path in read if path.endswith("C")]) == (3 if cause == "once" else 0)
 
 
 def test_lost_change_records_are_made_good(world):
