@@ -24,6 +24,7 @@ from functions.handlers import create_repository as _create_repository
 from functions.handlers import delete_repository as _delete_repository
 from functions.handlers import edit_repository as _edit_repository
 from functions.handlers import handle_bucket_notification as _handle_bucket_notification
+from functions.handlers import intake
 from functions.handlers import publish_transaction as _publish_transaction
 from functions.handlers import reconcile_bucket as _reconcile_bucket
 from functions.handlers import resign_whitelist as _resign_whitelist
@@ -108,9 +109,7 @@ def _note(step: Step, event: CloudEvent | None, ending: Answer, seconds: float) 
 
 _STORE_KEYS = Step(_store_keys.STEP, _store_keys.store_keys)
 _CREATE_REPOSITORY = Step(_create_repository.STEP, _create_repository.create_repository)
-_HANDLE_BUCKET_NOTIFICATION = Step(
-    _handle_bucket_notification.STEP, _handle_bucket_notification.handle_bucket_notification
-)
+_HANDLE_BUCKET_NOTIFICATION = Step(intake.STEP, _handle_bucket_notification.handle_bucket_notification)
 _PUBLISH_TRANSACTION = Step(_publish_transaction.STEP, _publish_transaction.publish_transaction)
 _EDIT_REPOSITORY = Step(_edit_repository.STEP, _edit_repository.edit_repository)
 _DELETE_REPOSITORY = Step(_delete_repository.STEP, _delete_repository.delete_repository)

@@ -175,11 +175,12 @@ class KeyStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message taken from a change queue, not yet acknowledged."""
+    """One message taken from a queue, not yet acknowledged."""
 
     tag: int
     body: bytes
     redelivered: bool
+    content_type: str | None = None
 
 
 class ChangeConsumer(Protocol):
@@ -190,6 +191,23 @@ class ChangeConsumer(Protocol):
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge; raises BrokerUnavailable if the connection is lost (they will come again)."""
+
+
+class WorkBatch(Protocol):
+    """Messages taken from the queue that feeds a step; leaving the context returns what was neither acked nor put off.
+
+    All methods raise BrokerUnavailable if the connection is lost: then all of them come again.
+    """
+
+    @property
+    def deliveries(self) -> Sequence[Delivery]:
+        """The messages, in order; no further one comes."""
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge."""
+
+    def put_off(self, deliveries: Sequence[Delivery]) -> None:
+        """Send to the step's retry queue, from which they come back to the step in a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +238,9 @@ class EventBus(Protocol):
 
     def work_waiting(self, step: str) -> int:
         """Messages ready on the queue that feeds a step."""
+
+    def take_work(self, step: str, *, most: int) -> AbstractContextManager[WorkBatch]:
+        """Take what is ready on the queue that feeds a step, up to `most` messages, beside its event source."""
 
     def declare_changes(self, fqrn: str) -> None:
         """Make the change queue of a repository; existing is fine."""

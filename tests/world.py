@@ -37,6 +37,7 @@ from functions.handlers import (
     store_keys,
 )
 from functions.handlers.cloud import Cloud
+from functions.publishing.crowd import Crowd
 from functions.publishing.head import ObjectCache
 from functions.publishing.pace import Pace
 from functions.publishing.records import Problem, open_problems
@@ -117,6 +118,7 @@ class World:
             bus=self.bus,
             executor=self.executor,
             cache=ObjectCache(8 << 20),
+            crowd=Crowd(least=2, along=3),
             pace=Pace(self.settings.min_publish_interval_s),
         )
 
@@ -204,7 +206,9 @@ class World:
     def run_until_quiet(self, *, most: int = 10_000) -> None:
         """Deliver until every queue is empty."""
         for _ in range(most):
-            if not any([self.deliver(step) for step in STEPS]):  # noqa: C419 - every step gets its turn
+            if any([self.deliver(step) for step in STEPS]):  # noqa: C419 - every step gets its turn
+                continue
+            if not any([self.bus.retry(step) for step in STEPS]):  # noqa: C419 - and everything that was put off
                 return
         raise AssertionError(f"still busy after {most} rounds; last answers {self.answers[-3:]}")
 

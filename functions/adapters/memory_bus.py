@@ -24,7 +24,7 @@ from events.event import STRUCTURED
 from functions.adapters.parked import parked_headers
 from functions.errors import BrokerUnavailable
 from functions.ports import Clock, Delivery, QueueState
-from functions.publishing.parked_messages import parked_queue, step_queue
+from functions.publishing.parked_messages import parked_queue, retry_queue, step_queue
 
 BINDINGS: Mapping[str, Sequence[str]] = {
     "fn.store-keys": (types.REPOSITORY_REQUESTED,),
@@ -49,7 +49,7 @@ BINDINGS: Mapping[str, Sequence[str]] = {
     "cvmfs.dashboard": (types.TYPE_PREFIX + "#",),
 }
 """The queues of the service with their binding patterns on exchange ``cvmfs``, as the manifests in knative/ have them.
-Each ``fn.*`` queue has a ``.parked`` beside it."""
+Each ``fn.*`` queue has a ``.retry`` and a ``.parked`` beside it."""
 
 EXCHANGE = "cvmfs"
 NOTIFICATION = "notification"
@@ -144,6 +144,7 @@ class MemoryEventBus:
         for queue in bindings:
             self.declare(queue)
             if queue.startswith("fn."):
+                self.declare(f"{queue}.retry")
                 self.declare(f"{queue}.parked")
 
     def declare(self, queue: str) -> None:
@@ -193,6 +194,19 @@ class MemoryEventBus:
         with self.moved:
             self.check()
             return self._state(step_queue(step)).ready
+
+    @contextmanager
+    def take_work(self, step: str, *, most: int) -> Iterator[MemoryWork]:
+        """Take what is ready on the queue that feeds a step."""
+        name = step_queue(step)
+        with self.moved:
+            self.check()
+            work = MemoryWork(self, name, self.withdraw(name, most))
+        try:
+            yield work
+        finally:
+            with self.moved:
+                self.give_back(name, work.unsettled)
 
     def declare_changes(self, fqrn: str) -> None:
         """Make the change queue of a repository."""
@@ -251,6 +265,14 @@ class MemoryEventBus:
         with self.moved:
             ready = self._queue(queue).ready
             return ready.popleft()[1] if ready else None
+
+    def retry(self, step: str) -> bool:
+        """Bring back to a step what was put off, as time does; whether there was anything."""
+        with self.moved:
+            held = self.withdraw(retry_queue(step), most=len(self._queue(retry_queue(step)).ready))
+            for message in held.values():
+                self.send(replace(message, routing_key=step_queue(step)))
+        return bool(held)
 
     def parked(self, step: str) -> Sequence[Message]:
         """What is parked for a step."""
@@ -354,3 +376,30 @@ class MemoryConsumer:
         self._bus.check()
         if not self.connected:
             raise BrokerUnavailable("the connection of this consumer was lost; its messages come again")
+
+
+class MemoryWork:
+    """Messages taken from the queue of a step in memory; what is put off waits on the retry queue for `retry`."""
+
+    def __init__(self, bus: MemoryEventBus, queue: str, messages: Mapping[int, Message]) -> None:
+        self.unsettled = dict(messages)
+        self.deliveries: Sequence[Delivery] = [
+            Delivery(tag, message.body, message.redelivered, message.content_type) for tag, message in messages.items()
+        ]
+        self._bus = bus
+        self._queue = queue
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge."""
+        with self._bus.moved:
+            self._bus.check()
+            for delivery in deliveries:
+                self.unsettled.pop(delivery.tag, None)
+
+    def put_off(self, deliveries: Sequence[Delivery]) -> None:
+        """Put on the retry queue."""
+        with self._bus.moved:
+            self._bus.check()
+            for delivery in deliveries:
+                message = self.unsettled.pop(delivery.tag)
+                self._bus.send(replace(message, exchange="", routing_key=f"{self._queue}.retry"))

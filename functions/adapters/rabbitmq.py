@@ -32,6 +32,7 @@ from functions.adapters.rabbitmq_link import (
 )
 from functions.adapters.rabbitmq_publisher import Outgoing, Publisher
 from functions.adapters.rabbitmq_states import QueueStates
+from functions.adapters.rabbitmq_work import RabbitWork, taken_work
 from functions.errors import BrokerUnavailable
 from functions.ports import Clock, QueueState
 from functions.publishing.parked_messages import parked_queue, step_queue
@@ -106,6 +107,13 @@ class RabbitEventBus:
     def work_waiting(self, step: str) -> int:
         """Messages ready on the queue that feeds a step."""
         return self._known_state(step_queue(step)).ready
+
+    @contextmanager
+    def take_work(self, step: str, *, most: int) -> Iterator[RabbitWork]:
+        """Take what is ready on the queue that feeds a step, by a consumer that stays only as long as it takes."""
+        consumer = self._retried(lambda link, *_: RabbitConsumer(link, step_queue(step), most))
+        with taken_work(consumer, most) as work:
+            yield work
 
     def declare_changes(self, fqrn: str) -> None:
         """Make the change queue of a repository, on a channel of its own, since a refusal closes the channel."""

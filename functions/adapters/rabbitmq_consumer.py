@@ -1,4 +1,4 @@
-"""The consumer of a change queue: messages are pushed by RabbitMQ, kept here, and taken by the handler."""
+"""The consumer of a queue: messages are pushed by RabbitMQ, kept here, and taken by the handler."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class RabbitConsumer:
         self._inbox: deque[Delivery] = deque()
         self._unacked: dict[int, None] = {}
         self._lost: str | None = None
+        self._stopped = False
         self._channel: pika.channel.Channel | None = None
         self._tag = ""
         link.ask(self._attach)
@@ -53,6 +54,19 @@ class RabbitConsumer:
         if not tags:
             return
         self._link.tell(lambda _connection: self._acknowledge(tags, together=oldest == tags))
+
+    def put_off(self, deliveries: Sequence[Delivery]) -> None:
+        """Give back as failed: the policy of the queue says where to."""
+        with self._moved:
+            self._check()
+            tags = [delivery.tag for delivery in deliveries]
+            for tag in tags:
+                self._unacked.pop(tag, None)
+        self._link.tell(lambda _connection: self._refuse(tags))
+
+    def stop(self) -> None:
+        """Get no further messages; those that have come can be taken."""
+        self._link.ask(self._cancel)
 
     def leave(self) -> None:
         """Detach, and return what was not acknowledged to the head of the queue."""
@@ -82,17 +96,26 @@ class RabbitConsumer:
             channel.close()
 
         channel.add_on_close_callback(lambda _channel, _reason: settle(future, None))
-        if self._lost:  # cancelled by the broker: there is nothing left to cancel
+        if self._lost or self._stopped:  # there is nothing left to cancel; what is unsettled goes back by itself
             channel.close()
         else:
             channel.basic_cancel(self._tag, callback=cancelled)
 
+    def _cancel(self, _connection: pika.SelectConnection, future: Future[None]) -> None:
+        channel = self._channel
+        if channel is None or not channel.is_open or self._lost:
+            settle(future, None)
+            return
+        self._stopped = True
+        channel.add_on_close_callback(lambda _channel, reason: fail(future, fault(reason)))
+        channel.basic_cancel(self._tag, callback=lambda _frame: settle(future, None))
+
     def _arrived(
-        self, _channel: pika.channel.Channel, method: Basic.Deliver, _properties: BasicProperties, body: bytes
+        self, _channel: pika.channel.Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
         with self._moved:
             self._unacked[method.delivery_tag] = None
-            self._inbox.append(Delivery(method.delivery_tag, body, method.redelivered))
+            self._inbox.append(Delivery(method.delivery_tag, body, method.redelivered, properties.content_type))
             self._moved.notify_all()
 
     def _acknowledge(self, tags: Sequence[int], *, together: bool) -> None:
@@ -104,6 +127,12 @@ class RabbitConsumer:
         else:
             for tag in tags:
                 channel.basic_ack(tag)
+
+    def _refuse(self, tags: Sequence[int]) -> None:
+        channel = self._channel
+        if channel is not None and channel.is_open:
+            for tag in tags:
+                channel.basic_nack(tag, requeue=False)
 
     def _grows(self) -> bool:
         """Whether another message comes within a moment."""

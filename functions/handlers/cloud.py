@@ -12,6 +12,7 @@ from functions.ports import BlobStore, BucketAdmin, Clock, EventBus, KeyStore, O
 from functions.publishing.archive_rules import ArchiveLimits
 from functions.publishing.commit import Publisher
 from functions.publishing.content import Recipe
+from functions.publishing.crowd import Crowd
 from functions.publishing.head import ObjectCache
 from functions.publishing.known import KnownRepositories
 from functions.publishing.known_rules import KnownRules
@@ -38,6 +39,7 @@ class Cloud:
     pace: Pace
     recipe: Recipe = Recipe()
     archive_limits: ArchiveLimits = ArchiveLimits()
+    crowd: Crowd = field(default_factory=Crowd)
     declared_queues: set[str] = field(default_factory=set)
     """Repositories whose change queue this process has declared."""
     known: KnownRepositories = field(init=False)

@@ -2,191 +2,87 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from datetime import datetime
-from typing import Any
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
-from cloudevents.http import CloudEvent
+from cloudevents.http import CloudEvent, from_json
 
-from events import (
-    ChangeRecord,
-    EventError,
-    ReconciliationRequested,
-    Record,
-    RepositoryChanged,
-    bucket_of,
-    parse_notification,
-)
-from events.event import traceparent_of
-from functions.errors import Permanent, RepositoryUnknown, Retryable, UploadRefused, VersionMoved
+from events import Record
+from events.event import STRUCTURED
+from events.types import RAW_MESSAGE
+from functions.errors import Retryable
 from functions.handlers.cloud import Cloud, event_source
-from functions.handlers.problems import tell
-from functions.publishing.ingest import Ingest
-from functions.publishing.keys import SETTINGS_KEY, in_area
-from functions.publishing.look import Look, RefusedAsItIs, limits_of
-from functions.publishing.objects import Objects, Uploads
-from functions.publishing.records import RepositoryRecord, clear_problems
+from functions.handlers.intake import STEP, Intake, Notified, notified_by, send, take_in
+from functions.ports import Delivery, WorkBatch
 
-STEP = "handle-bucket-notification"
+LARGE = 4 << 20
+"""Bytes of an upload from which the smaller ones are not made to wait for it."""
 
 
 def handle_bucket_notification(event: CloudEvent, cloud: Cloud) -> None:
-    """Look at every object the notification names; what is wrong with one of them harms no other.
+    """Take in the objects that a notification names and, where many wait behind it, those of some more.
 
     Raises EventError if it is no notification, and the first Retryable after everything else was done.
     """
-    began = cloud.clock()
-    later: list[Retryable] = []
-    waiting: dict[str, list[ChangeRecord]] = {}
-    looks: dict[str, Look] = {}
-    for record, raw in _records(event):
-        change: ChangeRecord | None = None
-        repository: RepositoryRecord | None = None
-        try:
-            if isinstance(record, EventError):
-                raise record
-            repository = _repository_of(record, cloud) if in_area(record.key) else None
-            # A suspended repository is held against its whole bucket when it is resumed; until then nothing is kept.
-            if repository is None:
-                continue
-            if record.key == SETTINGS_KEY:
-                _follow(repository, event, cloud)
-                continue
-            look = looks.setdefault(repository.repository, _look_by(repository, cloud))
-            change = _look(look, record, repository, cloud)
-        except Retryable as err:
-            later.append(err)
-        except (Permanent, EventError) as err:
-            body = json.dumps({"Records": [raw]}, ensure_ascii=False).encode()
-            cloud.bus.park(STEP, body, reason=str(err), headers={"content-type": "application/json"})
-            change = err.record if isinstance(err, RefusedAsItIs) else None
-        if change is not None and repository is not None:
-            waiting.setdefault(repository.repository, []).append(change)
-    for fqrn, changes in waiting.items():
-        _send(fqrn, changes, event, cloud)
-        later += _doubts(looks[fqrn], changes, began)
-    if later:
-        raise later[0]
+    intake = take_in(notified_by(event), event, cloud)
+    send([intake], event, cloud)
+    if intake.later:
+        raise intake.later[0]
+    # This request is done. What fails from here on was not acknowledged, and comes again by itself.
+    with suppress(Retryable):
+        _take_along(event, cloud)
 
 
-def _doubts(look: Look, changes: list[ChangeRecord], began: datetime) -> Iterator[Retryable]:
-    """A reason to look again for every record that others may have made stale without telling."""
-    for change in changes:
-        try:
-            if not look.still_holds(change, began):
-                yield VersionMoved(f"{change.key!r} in {change.bucket} has other metadata than when it was read")
-        except Retryable as err:
-            yield err
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A message that waited for a request of its own, as the event that the source would have made of it."""
+
+    delivery: Delivery
+    event: CloudEvent
+    notified: Sequence[Notified]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the largest object that it names."""
+        return max((each.record.size for each in self.notified if isinstance(each.record, Record)), default=0)
 
 
-def _records(event: CloudEvent) -> list[tuple[Record | EventError, Any]]:
-    """Every record of the notification with its JSON, as which it is parked if it has to be."""
-    data: Any = event.get_data()
-    parsed = parse_notification(data)
-    raw = (
-        data
-        if isinstance(data, Mapping)
-        else json.loads(data.decode("utf-8", "replace") if isinstance(data, bytes) else data)
-    )
-    return list(zip(parsed, raw["Records"], strict=True))
+def _take_along(event: CloudEvent, cloud: Cloud) -> None:
+    """Take in what waits behind a request: one for each costs more than a small file does.
 
-
-def _repository_of(record: Record, cloud: Cloud) -> RepositoryRecord | None:
-    """The repository that an object is for; None if it rests or is gone, and takes nothing in."""
-    fqrn = f"{record.bucket}.{cloud.settings.repository_domain}"
-    try:
-        bucket_of(fqrn, cloud.settings.repository_domain)
-    except EventError as err:
-        raise RepositoryUnknown(f"bucket {record.bucket!r} feeds no repository: {err}") from err
-    known = cloud.known.active(fqrn)
-    if known is None:
-        return None
-    if fqrn not in cloud.declared_queues:
-        # A broker that was set up anew has lost the queue; once per process is often enough to bring it back.
-        cloud.bus.declare_changes(fqrn)
-        cloud.declared_queues.add(fqrn)
-    return known
-
-
-def _look_by(repository: RepositoryRecord, cloud: Cloud) -> Look:
-    rules = cloud.rules.get(repository)
-    uploads = Uploads(Objects(cloud.repository_store(repository.repository), cloud.clock), cloud.executor)
-    limits = limits_of(cloud.archive_limits, rules)
-    ingest = Ingest(cloud.recipe, uploads.put, limits, executor=cloud.executor, rules=rules)
-    return Look(repository.bucket, cloud.source, rules, ingest, uploads.finish)
-
-
-def _look(look: Look, record: Record, repository: RepositoryRecord, cloud: Cloud) -> ChangeRecord | None:
-    """The change a record stands for, or None where there is nothing to publish; raises RefusedAsItIs when refused."""
-    try:
-        change = look.at(record.key, size_told=record.size, told_at=_told_at(record))
-    except RefusedAsItIs as err:
-        if _tell(err, record, repository, cloud):
-            raise
-        return None
-    if change is None:
-        clear_problems(cloud.state, repository.repository, frozenset({record.key}))
-    return change
-
-
-def _told_at(record: Record) -> int:
-    """When a user removed an object (epoch seconds); 0 if its absence was merely met, or found by a look at the bucket.
-
-    What is no real removal may be old news, which a rollback holds back.
+    Whatever is wrong with a message is left to the request that it will have in a while.
     """
-    was_removed = record.event_name.startswith("ObjectRemoved:") and not record.event_name.endswith(":Reconcile")
-    return int(record.event_time.timestamp()) if was_removed else 0
-
-
-def _tell(refused: RefusedAsItIs, record: Record, repository: RepositoryRecord, cloud: Cloud) -> bool:
-    """Make a refusal visible to the user; false if the object is gone and with it the problem."""
-    info = cloud.source.head(record.bucket, record.key)
-    if info is None:
-        clear_problems(cloud.state, repository.repository, frozenset({record.key}))
-        return False
-    # A key that cannot be published is refused whatever the object is; else the version that was looked at counts.
-    seen = refused.record
-    tell(
-        refused,
-        step=STEP,
-        repository=repository.repository,
-        bucket=record.bucket,
-        key=record.key,
-        etag=info.etag if seen is None else seen.etag,
-        modified=int(info.modified.timestamp()) if seen is None else seen.modified,
-        cloud=cloud,
-    )
-    return True
-
-
-def _follow(repository: RepositoryRecord, event: CloudEvent, cloud: Cloud) -> None:
-    """The bucket has other rules now: every object may be affected, and changes that wait may be due."""
-    fqrn = repository.repository
-    try:
-        change = cloud.rules.changed(repository)
-    except UploadRefused as err:
-        tell(err, step=STEP, repository=fqrn, bucket=repository.bucket, key=SETTINGS_KEY, etag="", cloud=cloud)
-        raise
-    clear_problems(cloud.state, fqrn, frozenset({SETTINGS_KEY}))
-    if change is None:
+    if not cloud.crowd.is_there(time.monotonic(), lambda: cloud.bus.work_waiting(STEP)):
         return
-    cause = f"sync-settings/{change.version}"
-    wishes = [
-        ReconciliationRequested(repository=fqrn, cause=f"{cause}/{event['id']}", again=True),
-        RepositoryChanged(repository=fqrn, cause=cause),
-    ]
-    now, trace = cloud.clock(), traceparent_of(event)
-    cloud.bus.publish([wish.to_cloudevent(source=event_source(STEP), time=now, traceparent=trace) for wish in wishes])
-    cloud.rules.follow(repository, change)
+    with cloud.bus.take_work(STEP, most=cloud.crowd.along) as work:
+        waiting = []
+        for delivery in work.deliveries:
+            try:
+                waiting.append(_read(delivery, event))
+            except Exception:  # noqa: BLE001
+                work.put_off([delivery])
+        for batch in ([each for each in waiting if each.size < LARGE], *([e] for e in waiting if e.size >= LARGE)):
+            _carry(batch, event, work, cloud)
 
 
-def _send(fqrn: str, changes: list[ChangeRecord], event: CloudEvent, cloud: Cloud) -> None:
-    state = cloud.bus.send_changes(fqrn, [change.to_bytes() for change in changes])
-    if state.consumers:
-        # A publisher is at work. It looks at the queue once more after it has left it, so it will see these.
-        return
-    wake_up = RepositoryChanged(repository=fqrn, cause=changes[-1].etag or str(event["id"]))
-    cloud.bus.publish(
-        [wake_up.to_cloudevent(source=event_source(STEP), time=cloud.clock(), traceparent=traceparent_of(event))]
-    )
+def _read(delivery: Delivery, event: CloudEvent) -> _Waiting:
+    if (delivery.content_type or "").startswith(STRUCTURED):
+        own = from_json(delivery.body)
+    else:
+        attributes = {"type": RAW_MESSAGE, "source": event_source(STEP), "id": f"{event['id']}/{delivery.tag}"}
+        own = CloudEvent(attributes, delivery.body)
+    return _Waiting(delivery, own, notified_by(own))
+
+
+def _carry(batch: Sequence[_Waiting], event: CloudEvent, work: WorkBatch, cloud: Cloud) -> None:
+    intakes: list[tuple[Delivery, Intake]] = []
+    for each in batch:
+        try:
+            intakes.append((each.delivery, take_in(each.notified, each.event, cloud)))
+        except Exception:  # noqa: BLE001
+            work.put_off([each.delivery])
+    send([intake for _, intake in intakes], event, cloud)
+    work.ack([delivery for delivery, intake in intakes if not intake.later])
+    work.put_off([delivery for delivery, intake in intakes if intake.later])

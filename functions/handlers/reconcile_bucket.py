@@ -11,7 +11,7 @@ from cloudevents.http import CloudEvent
 from events import BucketReconciled, Event, ReconciliationRequested, RepositoryChanged
 from events.event import traceparent_of
 from functions.errors import RepositoryNotReady, StoreForbids, UploadRefused
-from functions.handlers import handle_bucket_notification, reconciliation_timers
+from functions.handlers import intake, reconciliation_timers
 from functions.handlers.attaching import Bucket, attach, follow, look_at
 from functions.handlers.cloud import Cloud, event_source
 from functions.handlers.problems import tell
@@ -161,7 +161,7 @@ class _Part:
     def _send(self, differences: Sequence[Difference]) -> None:
         """Ask for another look at these keys, by as many instances as there may be, as if they were uploaded now."""
         bucket, cloud = self._record.bucket, self._cloud
-        cloud.bus.send_work(handle_bucket_notification.STEP, notifications(bucket, differences, cloud.clock()))
+        cloud.bus.send_work(intake.STEP, notifications(bucket, differences, cloud.clock()))
         elsewhere = [difference for difference in differences if difference.is_elsewhere]
         found = list(cloud.executor.map(lambda difference: cloud.source.head(bucket, difference.key), elsewhere))
         records = removals(bucket, elsewhere, found)

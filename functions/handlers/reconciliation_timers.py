@@ -9,7 +9,7 @@ from cloudevents.http import CloudEvent
 
 from events import ReconciliationRequested, RepositoryChanged
 from events.event import traceparent_of
-from functions.handlers import handle_bucket_notification
+from functions.handlers import intake
 from functions.handlers.cloud import Cloud, event_source
 from functions.handlers.timers import ask_for_each, wake_up_all
 from functions.publishing.reconciliations import stop_waiting, waiting_repositories
@@ -69,7 +69,7 @@ def is_untimely(request: ReconciliationRequested, cloud: Cloud, step: str) -> bo
 
 
 def _piled_up(cloud: Cloud) -> bool:
-    return cloud.bus.work_waiting(handle_bucket_notification.STEP) >= PILE
+    return cloud.bus.work_waiting(intake.STEP) >= PILE
 
 
 def _minute(cloud: Cloud) -> str:

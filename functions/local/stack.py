@@ -33,7 +33,7 @@ SHARDS = 4
 RECONCILE_TIMER = "reconcile-bucket"
 """The timer whose post has every repository held against its bucket."""
 
-MAX_INSTANCES = 2
+MAX_INSTANCES = 4
 """Instances of one function at most: this is one machine, whatever the manifests allow a cluster."""
 
 

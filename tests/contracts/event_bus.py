@@ -1,6 +1,7 @@
 """What every EventBus does."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -39,11 +40,21 @@ def take_all(consumer, count):
     return taken
 
 
+def _drained(broker, queue, count):
+    """What comes back to a queue, which takes RabbitMQ a moment."""
+    deadline = time.monotonic() + 20
+    messages = broker.drain(queue)
+    while len(messages) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+        messages += broker.drain(queue)
+    return messages
+
+
 class EventBusContract:
     """Subclasses give `bus`, `other_bus` on the same broker, `broken_bus`, and `broker`.
 
     `broker` has drain(queue) -> messages with body and headers, and cut() which breaks the connection of `other_bus`,
-    or, where both are one, that of the active consumers.
+    or, where both are one, that of the active consumers; put_off(step) drains where work waits that was put off.
     The queues are those of the service: fn.store-keys takes repository.requested, cvmfs.unrouted what nothing takes.
     """
 
@@ -105,6 +116,48 @@ class EventBusContract:
         assert bus.work_waiting("store-keys") == 3
         assert [message.body for message in broker.drain("fn.store-keys")] == [b"one", b"two", b"three"]
 
+    def test_work_is_taken_in_order_and_what_is_acknowledged_is_gone(self, bus, broker):
+        bus.send_work("store-keys", records(5))
+        with bus.take_work("store-keys", most=3) as work:
+            assert bodies(work.deliveries) == records(3)
+            assert [delivery.content_type for delivery in work.deliveries] == [None] * 3
+            work.ack(work.deliveries)
+        assert [message.body for message in broker.drain("fn.store-keys")] == records(2, start=3)
+
+    def test_work_that_is_left_over_goes_back(self, bus, broker):
+        bus.send_work("store-keys", records(4))
+        with bus.take_work("store-keys", most=10) as work:
+            work.ack(work.deliveries[1:3])
+        left = _drained(broker, "fn.store-keys", 2)
+        assert sorted(message.body for message in left) == [records(4)[0], records(4)[3]]
+
+    def test_work_that_fails_half_way_goes_back(self, bus, broker):
+        bus.send_work("store-keys", records(2))
+        with pytest.raises(ZeroDivisionError), bus.take_work("store-keys", most=10):
+            raise ZeroDivisionError
+        assert len(_drained(broker, "fn.store-keys", 2)) == 2
+
+    def test_work_that_is_put_off_comes_after_the_rest(self, bus, broker):
+        bus.send_work("store-keys", records(3))
+        with bus.take_work("store-keys", most=2) as work:
+            work.put_off(work.deliveries[:1])
+            work.ack(work.deliveries[1:])
+        assert [message.body for message in broker.drain("fn.store-keys")][:1] == records(1, start=2)
+        assert [message.body for message in broker.put_off("store-keys")] == records(1)
+
+    def test_where_nothing_waits_no_work_is_taken(self, bus):
+        with bus.take_work("store-keys", most=3) as work:
+            assert work.deliveries == []
+            work.ack([])
+            work.put_off([])
+
+    def test_the_kind_of_an_event_is_told_with_it(self, bus):
+        bus.publish([event(1)])
+        with bus.take_work("store-keys", most=3) as work:
+            (delivery,) = work.deliveries
+            assert delivery.content_type.startswith("application/cloudevents+json")
+            work.ack([delivery])
+
     def test_a_message_for_a_queue_that_does_not_exist_is_an_error_and_the_bus_goes_on(self, bus, broker):
         for attempt in (
             lambda: bus.park("no-such-step", b"1", reason="x", headers={}),
@@ -114,6 +167,7 @@ class EventBusContract:
             lambda: bus.send_changes("nobody.infn.it", [b"1"]),
             lambda: bus.changes_state("nobody.infn.it"),
             lambda: bus.consume_changes("nobody.infn.it").__enter__(),
+            lambda: bus.take_work("no-such-step", most=1).__enter__(),
         ):
             with pytest.raises(BrokerUnavailable, match="no"):
                 attempt()

@@ -1,6 +1,7 @@
 """A RabbitMQ as the other side of an adapter sees it: a virtual host of its own with the service's topology."""
 
 import itertools
+import time
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -57,13 +58,21 @@ class RabbitBroker:
         for queue, patterns in BINDINGS.items():
             if queue not in {"fn.store-keys", "cvmfs_reply"}:
                 continue
-            self._queue(queue)
+            self._queue(queue, **{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"{queue}.retry"})
+            self._queue(f"{queue}.retry")
             self._queue(f"{queue}.parked")
             for pattern in patterns:
                 self.channel.queue_bind(queue, "cvmfs", pattern)
 
-    def _queue(self, name):
-        self.channel.queue_declare(name, durable=True, arguments={"x-queue-type": "quorum"})
+    def _queue(self, name, **more):
+        self.channel.queue_declare(name, durable=True, arguments={"x-queue-type": "quorum", **more})
+
+    def put_off(self, step):
+        """What waits to be tried again, which takes RabbitMQ a moment to get there."""
+        deadline = time.monotonic() + 20
+        while not (messages := self.drain(f"fn.{step}.retry")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return messages
 
     def drain(self, queue):
         drained = []

@@ -15,6 +15,9 @@ class MemoryBroker:
     def drain(self, queue):
         return list(iter(lambda: self._bus.pop(queue), None))
 
+    def put_off(self, step):
+        return self.drain(f"fn.{step}.retry")
+
 
 class TestMemoryEventBus(EventBusContract):
     @pytest.fixture

@@ -32,7 +32,7 @@ memstore device bytes = {capacity}
 # cephx is off: everything listens on the loopback interface only, and `ms mon client mode` must then name crc or
 # RadosGW hangs. Short paxos intervals bring the first start from 8 s to 1 s. `tcp_nodelay` saves 40 ms on every GET.
 # Lines of the log that nobody will see cost a fifth of an upload: Ceph keeps the newest of them in memory for a crash.
-# 512 threads of RadosGW, which is the default, wake each other up on two cores: with sixteen it needs half the CPU.
+# 512 threads of RadosGW, which is the default, wake each other up on two cores: with eight it needs half the CPU.
 # The aio poll time is waited out at every closing of the block file, eight times per start.
 # Admin sockets are off: their paths may not be longer than 107 bytes, which a folder of ours can be.
 # `rgw trust forwarded https` lets a topic's endpoint carry a password although this S3 speaks plain HTTP.
@@ -101,7 +101,7 @@ rados osd op timeout = 30
 log to stderr = true
 rgw data = {folder}/rgw
 rgw frontends = beast endpoint={host}:{s3_port} tcp_nodelay=1
-rgw thread pool size = 16
+rgw thread pool size = 8
 rgw enable apis = s3, sts, iam, admin, notifications
 rgw rados pool pg num min = 4
 rgw enable usage log = false
