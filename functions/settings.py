@@ -55,6 +55,10 @@ class Settings(BaseModel):
 
     min_publish_interval_s: float = Field(default=2.0, ge=0)
     """Seconds between revisions of one repository under sustained load; the first changes after quiet do not wait."""
+    take_along_from: int = Field(default=64, ge=1)
+    """Notifications that wait, from which on a request takes some along; fewer are spread over the instances."""
+    take_along: int = Field(default=32, ge=0, le=1000)
+    """How many of them one request takes along at most; none at 0."""
     publish_linger_s: float = Field(default=0.05, ge=0, le=10)
     """Seconds a publisher waits for more changes after a revision before it leaves the repository."""
     publish_stay_s: float = Field(default=60.0, gt=0, le=500)

@@ -67,6 +67,7 @@ def cloud_of(settings: Settings, *, name: str = "cvmfs-cloud") -> Cloud:
     from functions.adapters.vault_client import VaultLogin  # noqa: PLC0415
     from functions.handlers.cloud import Cloud  # noqa: PLC0415
     from functions.publishing.archive_rules import ArchiveLimits  # noqa: PLC0415
+    from functions.publishing.crowd import Crowd  # noqa: PLC0415
     from functions.publishing.head import ObjectCache  # noqa: PLC0415
     from functions.publishing.pace import Pace  # noqa: PLC0415
 
@@ -94,6 +95,7 @@ def cloud_of(settings: Settings, *, name: str = "cvmfs-cloud") -> Cloud:
         executor=FairExecutor(PARALLEL_REQUESTS, thread_name_prefix="s3"),
         cache=ObjectCache(settings.catalog_cache_mib << 20),
         pace=Pace(settings.min_publish_interval_s),
+        crowd=Crowd(settings.take_along_from, settings.take_along),
         archive_limits=ArchiveLimits(
             members=settings.archive_members_limit,
             content_bytes=settings.archive_bytes_limit,

@@ -17,7 +17,7 @@ LOOK_AGAIN_S = 0.5
 class Crowd:
     """What a process knows of those who wait; used by several threads, of which the last look counts.
 
-    `least` messages make a crowd, more than the event source has at hand already; a request takes `along` of them.
+    `least` messages make a crowd; a request takes `along` of them, or nobody ever does if that is 0.
     """
 
     least: int = 64
@@ -26,7 +26,7 @@ class Crowd:
 
     def is_there(self, now_s: float, waiting: Callable[[], int]) -> bool:
         """Whether there is a crowd; `now_s` is of any steady clock, `waiting` asks the broker."""
-        if now_s < self._nobody_until:
+        if not self.along or now_s < self._nobody_until:
             return False
         if waiting() >= self.least:
             return True

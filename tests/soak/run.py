@@ -17,7 +17,7 @@ from tests.soak.reconciling import has_function, reconcile
 from tests.soak.tap import Tap
 from tests.soak.users import Crowd, Trace
 from tests.soak.verdict import Judge, processes_of
-from tests.soak.watching import Auditor, ManifestWatcher, answered
+from tests.soak.watching import Auditor, ManifestWatcher, answered, taken_along
 from tests.soak.world import World, eventually
 
 QUIET_S = 1.5
@@ -278,6 +278,7 @@ class Soak:
             "revisions seen by readers": sum(map(len, watcher.seen.values())),
             "root catalogs verified": roots,
             "messages answered 2xx": sum(n for (_, status), n in statuses.items() if 200 <= status < 300),
+            "messages taken along": taken_along(world.stack.journal),
             "messages answered otherwise": sum(n for (_, status), n in statuses.items() if not 200 <= status < 300),
             "messages parked": parked,
             "nonsense put on queues": len(tap.injected),

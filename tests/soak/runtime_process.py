@@ -6,7 +6,6 @@ journal, which outlives the process; a listener on the loopback interface takes 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -19,31 +18,22 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from events.types import RAW_MESSAGE
+from functions.local.runtime.container import Image
 from functions.local.runtime.manifests import installed_folder
 from functions.local.runtime.runtime import Runtime
 from functions.local.runtime.topology import Broker
+from tests.soak.journal import Journal, identity
+
+FUNCTIONS_SOURCE = """\
+from functions.main import *
+from tests.soak.taken_along import write_down
+
+write_down({journal!r})
+"""
+"""What functions-framework loads in place of ``functions/main.py``: the same targets, with a journal."""
 
 PATIENCE_S = 8.0
 """How long a kill waits for a request to be under way."""
-
-
-def identity(headers, body):
-    """What names a message, whoever sees it: the event's type and id, or the hash of a body that is no event."""
-    names = {name.lower(): value for name, value in headers.items()}
-    if names.get("ce-type") in {None, RAW_MESSAGE}:
-        return hashlib.sha256(body).hexdigest()[:32]
-    return f"{names['ce-type']} {names['ce-id']}".encode("latin-1", "replace").decode("utf-8", "replace")
-
-
-class Journal:
-    """Lines of JSON, each written whole at once."""
-
-    def __init__(self, path):
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-
-    def write(self, **line):
-        os.write(self._file, json.dumps(line).encode() + b"\n")
 
 
 class WatchedSink:
@@ -108,6 +98,9 @@ def kill(runtime, sinks, service, delay_s):
 def main(specification):
     spec = json.loads(Path(specification).read_text())
     journal = Journal(spec["journal"])
+    functions_source = Path(spec["state"]) / "functions_source.py"
+    functions_source.parent.mkdir(parents=True, exist_ok=True)
+    functions_source.write_text(FUNCTIONS_SOURCE.format(journal=spec["journal"]))
     runtime = Runtime(
         installed_folder(),
         settings={
@@ -117,6 +110,7 @@ def main(specification):
         state=Path(spec["state"]),
         ports=spec["ports"],
         most_instances=spec["most_instances"],
+        image=Image.of_this_process(functions_source),
     )
     sinks = {}
     for name, source in runtime._sources.items():

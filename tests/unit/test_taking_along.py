@@ -121,6 +121,10 @@ def test_small_uploads_do_not_wait_for_a_large_one(world: World, monkeypatch: py
     assert batches == [["cvmfs/own"], ["cvmfs/small"], ["cvmfs/large"]]
 
 
+def test_it_can_be_switched_off() -> None:
+    assert not Crowd(least=1, along=0).is_there(0.0, lambda: 1000)
+
+
 def test_whoever_found_nobody_does_not_ask_again_at_once() -> None:
     crowd, asked = Crowd(least=2, along=1), []
 
