@@ -20,6 +20,9 @@ from functions.ports import Delivery, WorkBatch
 LARGE = 4 << 20
 """Bytes of an upload from which the smaller ones are not made to wait for it."""
 
+STAY_S = 60.0
+"""Seconds after which nothing more of what was taken along is begun, well below the request timeout."""
+
 
 def handle_bucket_notification(event: CloudEvent, cloud: Cloud) -> None:
     """Take in the objects that a notification names and, where many wait behind it, those of some more.
@@ -54,7 +57,8 @@ def _take_along(event: CloudEvent, cloud: Cloud) -> None:
 
     Whatever is wrong with a message is left to the request that it will have in a while.
     """
-    if not cloud.crowd.is_there(time.monotonic(), lambda: cloud.bus.work_waiting(STEP)):
+    began = time.monotonic()
+    if not cloud.crowd.is_there(began, lambda: cloud.bus.work_waiting(STEP)):
         return
     with cloud.bus.take_work(STEP, most=cloud.crowd.along) as work:
         waiting = []
@@ -64,6 +68,8 @@ def _take_along(event: CloudEvent, cloud: Cloud) -> None:
             except Exception:  # noqa: BLE001
                 work.put_off([delivery])
         for batch in ([each for each in waiting if each.size < LARGE], *([e] for e in waiting if e.size >= LARGE)):
+            if time.monotonic() - began > STAY_S:
+                return
             _carry(batch, event, work, cloud)
 
 

@@ -121,6 +121,18 @@ def test_small_uploads_do_not_wait_for_a_large_one(world: World, monkeypatch: py
     assert batches == [["cvmfs/own"], ["cvmfs/small"], ["cvmfs/large"]]
 
 
+def test_large_uploads_for_which_there_is_no_time_are_left_to_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.handlers.handle_bucket_notification.LARGE", 1000)
+    monkeypatch.setattr("functions.handlers.handle_bucket_notification.STAY_S", -1.0)
+    for name in ("own", "one", "two"):
+        world.upload(f"cvmfs/{name}", bytes(1000))
+    world.deliver(STEP)
+    assert len(world.bus.messages("changes.alice.infn.it")) == 1
+    assert [message.redelivered for message in world.bus.messages(QUEUE)] == [True, True]
+
+
 def test_it_can_be_switched_off() -> None:
     assert not Crowd(least=1, along=0).is_there(0.0, lambda: 1000)
 
