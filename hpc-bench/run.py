@@ -8,6 +8,7 @@ run.py submit SCENARIO          start everything; then: watch, collect, report R
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -32,6 +33,7 @@ def say(line: str) -> None:
 def main() -> int:
     """Do what the arguments say."""
     arguments = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended by `whole`
     try:
         return int(arguments.do(arguments) or 0)
     except BenchError as err:
