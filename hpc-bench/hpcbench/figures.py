@@ -184,7 +184,8 @@ def queues_and_instances(run: Run) -> Figure | None:
     waiting.set_ylim(0, max([count for step in steps for _, count in queued[step]] + [4]) * 1.5)
     waiting.legend(loc="upper right", fontsize=11, ncols=2)
     instances.set_xlim(left=-QUIET_BEFORE_S, right=end - begin)
-    names = [name for name in run.lines["instances"][0]["services"] if name != "gateway"]
+    ran = {name for line in run.lines["instances"] for name, counts in line["services"].items() if counts[0]}
+    names = sorted(ran - {"gateway"})
     names.sort(key=lambda name: (*(step != name for step in steps), name))
     bottoms = [0] * len(run.lines["instances"])
     times = [line["at"] - begin for line in run.lines["instances"]]
