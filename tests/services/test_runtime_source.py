@@ -20,7 +20,9 @@ import yaml
 from cloudevents.conversion import to_structured
 from cloudevents.http import CloudEvent
 from pika.exceptions import ChannelClosedByBroker
+from pydantic import SecretStr
 
+from functions.adapters.rabbitmq import RabbitEventBus
 from functions.local.runtime.container import Image
 from functions.local.runtime.errors import ManifestError, SinkError, StartError, TopologyError
 from functions.local.runtime.instance import free_port
@@ -532,6 +534,24 @@ def test_every_queue_has_its_policy(rabbit, real_topology):
     assert {exchange["name"] for exchange in exchanges if exchange.get("policy")} == {"cvmfs", "notification"}
 
 
+@pytest.mark.usefixtures("real_topology")
+def test_what_is_taken_beside_the_source_and_put_off_comes_back_by_the_policy(rabbit):
+    here = f"{rabbit.broker.host}:{rabbit.broker.amqp_port}/{quote(rabbit.vhost, safe='')}"
+    bus = RabbitEventBus(
+        SecretStr(f"amqp://{rabbit.broker.username}:{rabbit.broker.password.get_secret_value()}@{here}")
+    )
+    step, queue = "handle-bucket-notification", "fn.handle-bucket-notification"
+    bus.send_work(step, [b"1", b"2", b"3"])
+    with bus.take_work(step, most=3) as work:
+        work.put_off(work.deliveries[:1])
+        work.ack(work.deliveries[1:2])
+    wait_until(lambda: rabbit.waiting(queue) == 1 and rabbit.waiting(f"{queue}.retry") == 1)
+    assert rabbit.take(queue) == b"3"
+    wait_until(lambda: rabbit.waiting(queue) == 1)
+    assert rabbit.take(queue) == b"1"
+    bus.close()
+
+
 @pytest.fixture
 def as_account(rabbit, real_topology):
     """Opens channels under the accounts of knative/rabbitmq/accounts.yaml, with exactly their permissions."""
@@ -608,9 +628,11 @@ REQUESTED = "it.infn.datacloud.cvmfs.repository.requested"
                 declare("changes.a.infn.it"),
                 look("changes.a.infn.it"),
                 consume("changes.a.infn.it"),
+                look("fn.handle-bucket-notification"),
+                consume("fn.handle-bucket-notification"),
             ],
             [consume("fn.store-keys"), publish("notification", "x"), declare("q")],
-            id="the functions publish, park and own the change queues",
+            id="the functions publish, park, own the change queues, and take notifications along",
         ),
         pytest.param(
             "cvmfs-gateway",
