@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from hpcbench import running
 from hpcbench.errors import BenchError
 from hpcbench.plan import write_plan
+from hpcbench.run_folder import REPORT_FOLDER
 from hpcbench.scenario import Scenario, load_scenario
 
 BENCH = Path(__file__).parent
@@ -84,7 +85,7 @@ def report(arguments: argparse.Namespace) -> int:
     from hpcbench.report import write_report  # noqa: PLC0415 - needs matplotlib, which a login node may lack
 
     return write_report(
-        arguments.run.absolute(), arguments.out or arguments.run / "report", compare=arguments.compare, say=say
+        arguments.run.absolute(), arguments.out or arguments.run / REPORT_FOLDER, compare=arguments.compare, say=say
     )
 
 

@@ -21,6 +21,7 @@ from hpcbench.contents import Contents
 from hpcbench.paths import path_of
 from hpcbench.plan import Operation, Plan
 from hpcbench.raw import Line, read
+from hpcbench.run_folder import PLAN_FILE
 from hpcbench.uploads import Place, Upload, Verdict
 
 
@@ -46,7 +47,7 @@ class Run:
 
 def analyse(run: Path) -> Run:
     """Everything from the raw data of one run."""
-    return analyse_lines(Plan.read(run), read(run), json.loads((run / "plan.json").read_text())["repositories"])
+    return analyse_lines(Plan.read(run), read(run), json.loads((run / PLAN_FILE).read_text())["repositories"])
 
 
 def analyse_lines(plan: Plan, raw: Iterable[Line], repositories: Iterable[Mapping[str, Any]]) -> Run:

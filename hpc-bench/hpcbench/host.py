@@ -18,11 +18,10 @@ from urllib.parse import quote
 from functions.local.stack import Stack
 from hpcbench.local_slurm import SlurmServer
 from hpcbench.raw import RawFile
+from hpcbench.run_folder import HOST_RAW, SITE_FILE, STACK_FOLDER, TARGET_FILE
 from hpcbench.sites import Site, load_site
-from hpcbench.target import TARGET_FILE, Target, User
+from hpcbench.target import Target, User
 
-STACK_FOLDER = "stack"
-SITE_FILE = "site.toml"
 SAMPLE_S = 0.5
 
 
@@ -42,7 +41,7 @@ def main(run: Path) -> None:
         stack.wait_for_notifications()
         _target(stack, site, slurm).write(run / TARGET_FILE)
         _say("up")
-        raw = RawFile(run, "host")
+        raw = RawFile(run, HOST_RAW)
         while not ended.wait(SAMPLE_S):
             _note(stack, raw)
         raw.close()

@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 from hpcbench.plan import Plan, Task
-
-LOG_FOLDER = "logs"
+from hpcbench.run_folder import LOG_FOLDER
 
 
 def main(run: Path) -> None:

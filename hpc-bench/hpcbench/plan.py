@@ -15,11 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hpcbench.content import HEADER_BYTES, base_text
+from hpcbench.run_folder import BASE_FILE, OPERATIONS_FOLDER, PLAN_FILE
 from hpcbench.scenario import Load, Scenario
-
-PLAN_FILE = "plan.json"
-BASE_FILE = "base.txt"
-OPERATIONS_FOLDER = "operations"
 
 REQUEST = "request"
 """The action of the first wave: ask for the repositories."""

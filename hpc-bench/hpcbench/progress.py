@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hpcbench.paths import path_of
 from hpcbench.plan import Plan
-from hpcbench.raw import FOLDER, Line, Tail
-from hpcbench.tasks.work import DONE_FOLDER
+from hpcbench.raw import Line, Tail
+from hpcbench.run_folder import DONE_FOLDER, HOST_RAW, RAW_FOLDER
 from hpcbench.uploads import Place
 
 _ASK_EVERY_S = 5.0
@@ -99,7 +99,7 @@ ALWAYS_THERE = frozenset({"gateway", "reconcile-bucket"})
 
 def instances_now(run: Path) -> int:
     """How many instances there are of functions that ever go, by the last sample; 0 where nobody samples."""
-    path = run / FOLDER / "host.jsonl"
+    path = run / RAW_FOLDER / f"{HOST_RAW}.jsonl"
     if not path.exists():
         return 0
     with path.open("rb") as file:

@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-PROVENANCE_FILE = "provenance.json"
+from hpcbench.run_folder import PROVENANCE_FILE
+
 _LIBRARIES = ("functions-framework", "obstore", "boto3", "pika", "deflate", "cryptography", "uvicorn", "k6")
 _PROGRAMS = {
     "RadosGW": ("radosgw", "--version"),

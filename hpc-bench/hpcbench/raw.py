@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-FOLDER = "raw"
+from hpcbench.run_folder import RAW_FOLDER
 
 Line = dict[str, Any]
 
@@ -21,7 +21,7 @@ class RawFile:
     """One file to append to, from any number of threads; a line is whole or not there."""
 
     def __init__(self, run: Path, name: str) -> None:
-        path = run / FOLDER / f"{name}.jsonl"
+        path = run / RAW_FOLDER / f"{name}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8", buffering=1 << 16)
         self._lock = threading.Lock()
@@ -48,7 +48,7 @@ class Tail:
     """What has been appended to the files of a run since the last look."""
 
     def __init__(self, run: Path) -> None:
-        self._folder = run / FOLDER
+        self._folder = run / RAW_FOLDER
         self._at: dict[Path, int] = {}
 
     def lines(self) -> Iterator[Line]:

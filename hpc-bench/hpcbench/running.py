@@ -14,17 +14,25 @@ from pathlib import Path
 from functions.local.servers.processes import ProcessRecord
 from hpcbench import slurm
 from hpcbench.errors import BenchError
-from hpcbench.host import SITE_FILE
 from hpcbench.plan import Plan, write_plan
-from hpcbench.probe.__main__ import FINISH_FILE, FINISHED_FILE
 from hpcbench.progress import Progress, instances_now
 from hpcbench.provenance import write_provenance
 from hpcbench.raw import read
+from hpcbench.run_folder import (
+    FINISH_FILE,
+    FINISHED_FILE,
+    GO_FILE,
+    LOG_FOLDER,
+    OPERATIONS_FOLDER,
+    PROBE_FILE,
+    RAW_FOLDER,
+    SITE_FILE,
+    TARGET_FILE,
+)
 from hpcbench.scenario import Scenario
 from hpcbench.sites import load_site
 from hpcbench.state import RunState
-from hpcbench.target import TARGET_FILE, Target
-from hpcbench.tasks.work import GO_FILE, PROBE_FILE
+from hpcbench.target import Target
 
 BENCH = Path(__file__).parents[1]
 START_LIMIT_S = 240.0
@@ -39,7 +47,7 @@ Say = Callable[[str], None]
 def submit(run: Path, scenario: Scenario, site_file: Path, *, command: str, prefix: str, say: Say) -> None:
     """Plan, start stack and probe where needed, start the tasks; returns at once."""
     site = load_site(site_file)
-    if (run / "raw").exists():
+    if (run / RAW_FOLDER).exists():
         raise BenchError(f"{run} holds a run already", hint="Choose another folder, or remove that one.")
     run.mkdir(parents=True, exist_ok=True)
     shutil.copy(site_file, run / SITE_FILE)
@@ -93,7 +101,7 @@ def watch(run: Path, say: Say, *, every_s: float = 5.0) -> bool:
             say(progress.line())
             return not progress.waiting
         if not _alive(state, "probe"):
-            raise BenchError("the probe has ended", hint=f"{run}/logs/probe.log says why.")
+            raise BenchError("the probe has ended", hint=f"{run}/{LOG_FOLDER}/probe.log says why.")
         time.sleep(0.5)
 
 
@@ -108,14 +116,16 @@ def collect(run: Path, say: Say) -> None:
     give_up_at = time.monotonic() + FINISH_LIMIT_S
     while not (run / FINISHED_FILE).exists():
         if not _alive(state, "probe") and not (run / FINISHED_FILE).exists():
-            raise BenchError("the probe ended before it had read everything", hint=f"{run}/logs/probe.log says why.")
+            raise BenchError(
+                "the probe ended before it had read everything", hint=f"{run}/{LOG_FOLDER}/probe.log says why."
+            )
         if time.monotonic() > give_up_at:
             raise BenchError(f"reading back took more than {FINISH_LIMIT_S:.0f} s")
         time.sleep(0.2)
     stop(run, state)
-    shutil.rmtree(run / "operations")
+    shutil.rmtree(run / OPERATIONS_FOLDER)
     (run / TARGET_FILE).unlink()
-    say(f"raw data: {sum(1 for _ in read(run))} lines in {run}/raw")
+    say(f"raw data: {sum(1 for _ in read(run))} lines in {run}/{RAW_FOLDER}")
 
 
 def stop(run: Path, state: RunState | None = None) -> None:
@@ -136,7 +146,7 @@ def stop(run: Path, state: RunState | None = None) -> None:
 
 def _start(run: Path, state: RunState, module: str, *arguments: str) -> None:
     name = module.rpartition(".")[2]
-    log = run / "logs" / f"{name}.log"
+    log = run / LOG_FOLDER / f"{name}.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -161,7 +171,7 @@ def _await(path: Path, run: Path, state: RunState, name: str) -> None:
     give_up_at = time.monotonic() + START_LIMIT_S
     while not path.exists():
         if not _alive(state, name) or time.monotonic() > give_up_at:
-            log = run / "logs" / f"{name}.log"
+            log = run / LOG_FOLDER / f"{name}.log"
             raise BenchError(f"the {name} did not start:\n{log.read_text(errors='replace')[-1500:]}")
         time.sleep(0.05)
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from hpcbench.errors import BenchError
 from hpcbench.plan import Plan
+from hpcbench.run_folder import LOG_FOLDER, SCRIPT_FILE
 from hpcbench.sites import Site
 
-LOG_FOLDER = "logs"
-SCRIPT_FILE = "task.sh"
 _TIMEOUT_S = 60.0
 
 SCRIPT = """\

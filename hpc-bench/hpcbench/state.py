@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from hpcbench.errors import BenchError
-
-STATE_FILE = "run.json"
+from hpcbench.run_folder import STATE_FILE
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from hpcbench.analysis import Run
 from hpcbench.bars import judged
 from hpcbench.limits import what_limited
 from hpcbench.numbers import spread
-from hpcbench.provenance import PROVENANCE_FILE
+from hpcbench.run_folder import PROVENANCE_FILE
 from hpcbench.uploads import Upload
 
 STAGES = ("put", "notified", "stored", "visible", "readable")

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from hpcbench.errors import BenchError
 
-TARGET_FILE = "target.json"
-
 
 @dataclass(frozen=True, slots=True)
 class User:

@@ -19,13 +19,10 @@ from hpcbench.probe.revisions import Revisions
 from hpcbench.probe.stored import note_store_clock, note_stored
 from hpcbench.probe.tap import Tap
 from hpcbench.raw import RawFile
+from hpcbench.run_folder import FINISH_FILE, FINISHED_FILE, PROBE_FILE, PROBE_STATE_FILE, STOP_FILE, TARGET_FILE
 from hpcbench.s3 import S3Client
-from hpcbench.target import TARGET_FILE, Target
-from hpcbench.tasks.work import PROBE_FILE, STOP_FILE
+from hpcbench.target import Target
 
-FINISH_FILE = "finish"
-FINISHED_FILE = "finished"
-STATE_FILE = "probe-state.json"
 _EVERY_S = 0.5
 _POLL_AFTER_S = 2.0
 
@@ -133,9 +130,9 @@ class Probe:
             "oldest_s": round(oldest, 1),
             "revisions": self._revisions.seen,
         }
-        new = self._run / f"{STATE_FILE}.new"
+        new = self._run / f"{PROBE_STATE_FILE}.new"
         new.write_text(json.dumps(state))
-        new.replace(self._run / STATE_FILE)
+        new.replace(self._run / PROBE_STATE_FILE)
 
 
 def main(run: Path, address: str) -> None:

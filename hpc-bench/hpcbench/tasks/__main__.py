@@ -13,9 +13,10 @@ from pathlib import Path
 from hpcbench import clocks
 from hpcbench.plan import REQUEST, Plan
 from hpcbench.raw import RawFile
-from hpcbench.target import TARGET_FILE, Target
+from hpcbench.run_folder import DONE_FOLDER, GO_FILE, PROBE_FILE, TARGET_FILE
+from hpcbench.target import Target
 from hpcbench.tasks import archives, by_k6, readers, requests
-from hpcbench.tasks.work import DONE_FOLDER, GO_FILE, PROBE_FILE, Work
+from hpcbench.tasks.work import Work
 
 CLOCK_EVERY_S = 30.0
 GO_POLL_S = 0.2

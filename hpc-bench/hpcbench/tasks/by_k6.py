@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from hpcbench.plan import Task, operations
+from hpcbench.run_folder import K6_FOLDER
 from hpcbench.tasks.work import Work
 
 SCRIPT = Path(__file__).parents[1] / "k6" / "user.js"
@@ -29,9 +30,10 @@ def play(work: Work) -> None:
     """
     name = f"{work.task.index:04}"
     lanes = operations(work.run, work.task.index)
-    (work.run / "k6").mkdir(exist_ok=True)
-    settings = work.run / "k6" / f"{name}-work.json"
-    lines = work.run / "k6" / f"{name}.log"
+    folder = work.run / K6_FOLDER
+    folder.mkdir(exist_ok=True)
+    settings = folder / f"{name}-work.json"
+    lines = folder / f"{name}.log"
     lines.touch()
     document = {
         "endpoint": work.target.s3_url,
@@ -60,7 +62,7 @@ def play(work: Work) -> None:
         str(lines),
         str(SCRIPT),
     ]
-    with (work.run / "k6" / f"{name}.out").open("wb") as output:
+    with (folder / f"{name}.out").open("wb") as output:
         k6 = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         with lines.open() as told:
             status: int | None = None
@@ -73,9 +75,11 @@ def play(work: Work) -> None:
                 time.sleep(_STOP_POLL_S if status is None else 0)
     settings.unlink()
     if carried_out < work.task.operations and not work.task.rate and not work.stopped:
-        raise RuntimeError(f"{work.task.operations - carried_out} operations were not carried out; see k6/{name}.out")
+        raise RuntimeError(
+            f"{work.task.operations - carried_out} operations were not carried out; see {K6_FOLDER}/{name}.out"
+        )
     if status not in {0, THRESHOLDS_CROSSED} and not work.stopped:
-        raise RuntimeError(f"k6 ended with status {status}; it says why in k6/{name}.out")
+        raise RuntimeError(f"k6 ended with status {status}; it says why in {K6_FOLDER}/{name}.out")
 
 
 def find() -> str:

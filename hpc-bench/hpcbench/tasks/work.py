@@ -5,21 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcbench.plan import BASE_FILE, Plan, Task
+from hpcbench.plan import Plan, Task
 from hpcbench.raw import RawFile
+from hpcbench.run_folder import BASE_FILE, STOP_FILE
 from hpcbench.s3 import S3Client
 from hpcbench.target import Target
-
-PROBE_FILE = "probe.json"
-"""Where the probe's clock listens: address and port."""
-
-STOP_FILE = "stop"
-"""Made by the probe when the load is to end."""
-
-GO_FILE = "go"
-"""Made when no function runs any more, for scenarios that begin from zero."""
-
-DONE_FOLDER = "done"
 
 
 @dataclass(frozen=True, slots=True)
