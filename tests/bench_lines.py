@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ class Lines:
         )
         self.folder = folder
         self.plan = write_plan(folder, scenario, domain=DOMAIN, users=1, prefix="b")
-        self.repositories = json.loads((folder / "plan.json").read_text())["repositories"]
         self.base = base_text(scenario.seed)
         self.lines: list[dict[str, Any]] = []
 

@@ -9,7 +9,6 @@ done that failed or was stopped promises nothing, but what is there must still b
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from hpcbench.contents import Contents
 from hpcbench.paths import path_of
 from hpcbench.plan import Operation, Plan
 from hpcbench.raw import Line, read
-from hpcbench.run_folder import PLAN_FILE
 from hpcbench.uploads import Place, Upload, Verdict
 
 
@@ -47,16 +45,16 @@ class Run:
 
 def analyse(run: Path) -> Run:
     """Everything from the raw data of one run."""
-    return analyse_lines(Plan.read(run), read(run), json.loads((run / PLAN_FILE).read_text())["repositories"])
+    return analyse_lines(Plan.read(run), read(run))
 
 
-def analyse_lines(plan: Plan, raw: Iterable[Line], repositories: Iterable[Mapping[str, Any]]) -> Run:
+def analyse_lines(plan: Plan, raw: Iterable[Line]) -> Run:
     """The same from lines, however they were come by."""
     lines: dict[str, list[Line]] = defaultdict(list)
     for line in raw:
         lines[line["k"]].append(line)
     corrections = _corrections(lines["clock"])
-    fqrn_of = {each["bucket"]: each["fqrn"] for each in repositories}
+    fqrn_of = {each.bucket: each.fqrn for each in plan.repositories}
     done = [line for line in lines["op"] if line["kind"] != "list"]
     failed = [line for line in done if line["status"] // 100 != 2]
     loads = {task.index: task.load for task in plan.tasks}
@@ -71,10 +69,10 @@ def analyse_lines(plan: Plan, raw: Iterable[Line], repositories: Iterable[Mappin
     verdict = Verdict()
     revisions = _revisions(lines["revision"])
     _notified(lines["notified"], uploads, fqrn_of)
-    contents = Contents(uploads, int(plan.scenario["seed"]), doubtful=doubtful)
+    contents = Contents(uploads, plan.scenario.seed, doubtful=doubtful)
     tree = _visible(revisions, history, contents, verdict)
     _stored(lines["stored"], revisions, history, corrections.get("store", Correction(())))
-    superseded = _judge(uploads, tree, doubtful, float(plan.scenario["late_after_s"]), verdict)
+    superseded = _judge(uploads, tree, doubtful, plan.scenario.late_after_s, verdict)
     contents.check(lines["read"], tree.keys(), corrections, verdict)
     for kind in ("invalid", "unreadable"):
         for line in lines[kind]:

@@ -78,8 +78,8 @@ def baseline_summary(run: Run) -> dict[str, Any]:
         waits += [at - arrival.at for at, arrival in zip(seen, arrivals, strict=True)]
         last.append(max(seen) - max(arrival.at for arrival in arrivals))
     return {
-        "scenario": f"polling, {run.plan.scenario['name']}",
-        "scale": run.plan.scenario["scale"],
+        "scenario": f"polling, {run.plan.scenario.name}",
+        "scale": run.plan.scenario.scale,
         "stages": {"visible": spread(waits)},
         "seconds": {"last_put_to_all_visible": round(sum(last) / len(last), 2) if last else 0.0},
     }

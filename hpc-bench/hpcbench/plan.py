@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hpcbench.content import HEADER_BYTES, base_text
 from hpcbench.run_folder import BASE_FILE, OPERATIONS_FOLDER, PLAN_FILE
@@ -64,9 +64,9 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that will be done; `scenario` as it was read, `waves` of tasks that run together, in order."""
+    """Everything that will be done; `scenario` at its scale, `waves` of tasks that run together, in order."""
 
-    scenario: Mapping[str, Any]
+    scenario: Scenario
     repositories: tuple[RepositoryPlan, ...]
     tasks: tuple[Task, ...]
 
@@ -77,8 +77,7 @@ class Plan:
 
     def operations(self) -> Iterator[Operation]:
         """Every operation, made again."""
-        scenario = Scenario(**{**self.scenario, "loads": tuple(Load(**load) for load in self.scenario["loads"])})
-        for _, _, lanes in planned(scenario, self.repositories):
+        for _, _, lanes in planned(self.scenario, self.repositories):
             for lane in lanes:
                 yield from lane
 
@@ -87,7 +86,7 @@ class Plan:
         """The plan of a run."""
         document = json.loads((run / PLAN_FILE).read_text())
         return cls(
-            document["scenario"],
+            Scenario.from_plan(document["scenario"]),
             tuple(RepositoryPlan(**each) for each in document["repositories"]),
             tuple(Task(**{**each, "rate": tuple(map(tuple, each["rate"]))}) for each in document["tasks"]),
         )
@@ -113,7 +112,7 @@ def write_plan(run: Path, scenario: Scenario, *, domain: str, users: int, prefix
     for wave, load, lanes in planned(scenario, repositories):
         tasks.append(_task(len(tasks), wave, load, sum(map(len, lanes))))
         (folder / f"{tasks[-1].index:04}.json").write_text(json.dumps(lanes, separators=(",", ":")))
-    plan = Plan(dataclasses.asdict(scenario), repositories, tuple(tasks))
+    plan = Plan(scenario, repositories, tuple(tasks))
     (run / PLAN_FILE).write_text(json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
     return plan
 

@@ -85,19 +85,18 @@ def watch(run: Path, say: Say, *, every_s: float = 5.0) -> bool:
     plan = Plan.read(run)
     target = Target.read(run / TARGET_FILE)
     progress = Progress(run, plan, target.domain)
-    settle_s = float(plan.scenario["settle_s"])
     ended_at: float | None = None
     said = 0.0
     while True:
         progress.update()
-        if plan.scenario["from_zero"] and progress.requested == len(plan.repositories) and not instances_now(run):
+        if plan.scenario.from_zero and progress.requested == len(plan.repositories) and not instances_now(run):
             (run / GO_FILE).touch()
         if ended_at is None and progress.tasks_ended(_tasks_left(state, target.slurm_conf)):
             ended_at = time.monotonic()
         if time.monotonic() - said >= every_s:
             said = time.monotonic()
             say(progress.line())
-        if ended_at is not None and (not progress.waiting or time.monotonic() - ended_at > settle_s):
+        if ended_at is not None and (not progress.waiting or time.monotonic() - ended_at > plan.scenario.settle_s):
             say(progress.line())
             return not progress.waiting
         if not _alive(state, "probe"):
@@ -108,7 +107,7 @@ def watch(run: Path, say: Say, *, every_s: float = 5.0) -> bool:
 def collect(run: Path, say: Say) -> None:
     """Read everything back, then end probe and stack; raw data are complete after that."""
     state = RunState.read(run)
-    if Plan.read(run).scenario["to_zero"] and Target.read(run / TARGET_FILE).local_pid:
+    if Plan.read(run).scenario.to_zero and Target.read(run / TARGET_FILE).local_pid:
         say("waiting until no function runs any more")
         _await_zero(run)
     (run / FINISH_FILE).touch()

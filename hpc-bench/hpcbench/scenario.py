@@ -84,6 +84,12 @@ class Scenario:
     to_zero: bool = False
     bars: tuple[str, ...] = ()
 
+    @classmethod
+    def from_plan(cls, document: Mapping[str, Any]) -> Scenario:
+        """The scenario as ``plan.json`` keeps it, scaled already; ``load_scenario`` reads what people write."""
+        loads = tuple(Load(**_frozen(load)) for load in document["loads"])
+        return cls(**_frozen({**document, "loads": loads}))
+
     @property
     def waves(self) -> list[list[Load]]:
         """Loads in the order in which they may begin; those of one wave run together."""
@@ -135,12 +141,15 @@ def _made(kind: Any, raw: Mapping[str, Any], path: Path) -> Any:
     if unknown := raw.keys() - known:
         raise BenchError(f"{path}: unknown: {', '.join(sorted(unknown))}", hint=f"Known: {', '.join(sorted(known))}.")
     try:
-        return kind(**{name: _frozen(value) for name, value in raw.items()})
+        return kind(**_frozen(raw))
     except TypeError as err:
         raise BenchError(f"{path}: {err}") from err
 
 
 def _frozen(value: Any) -> Any:
+    """Lists become tuples, below the keys of a mapping too."""
+    if isinstance(value, Mapping):
+        return {name: _frozen(item) for name, item in value.items()}
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 

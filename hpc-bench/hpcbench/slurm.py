@@ -43,7 +43,7 @@ def submit(run: Path, plan: Plan, site: Site, *, bench: Path, python: str, confi
         arguments = [
             "sbatch",
             "--parsable",
-            f"--job-name={plan.scenario['name']}-{wave[0].wave}",
+            f"--job-name={plan.scenario.name}-{wave[0].wave}",
             f"--array=0-{len(wave) - 1}",
             f"--export=ALL,FIRST={wave[0].index}",
             f"--output={run}/{LOG_FOLDER}/slurm-%A-%a.log",

@@ -28,9 +28,9 @@ def summarise(run: Run, folder: Path) -> dict[str, Any]:
     cpu = cpu_seconds(run, begin, all_visible)
     provenance = folder / PROVENANCE_FILE
     summary: dict[str, Any] = {
-        "scenario": scenario["name"],
-        "title": scenario["title"],
-        "scale": scenario["scale"],
+        "scenario": scenario.name,
+        "title": scenario.title,
+        "scale": scenario.scale,
         "provenance": json.loads(provenance.read_text()) if provenance.exists() else {},
         "began": begin,
         "counts": {
@@ -54,7 +54,7 @@ def summarise(run: Run, folder: Path) -> dict[str, Any]:
         },
         "examples": run.verdict.examples,
         "stages": {stage: spread(stage_s(upload, stage) for upload in run.puts) for stage in STAGES},
-        "quiet": spread(stage_s(upload, "visible") for upload in run.puts[1:]) if scenario["from_zero"] else {},
+        "quiet": spread(stage_s(upload, "visible") for upload in run.puts[1:]) if scenario.from_zero else {},
         "waits": waits(run.puts),
         "deletions_visible": spread(stage_s(upload, "visible") for upload in run.uploads if upload.kind == "delete"),
         "by_load": {
@@ -92,7 +92,7 @@ def summarise(run: Run, folder: Path) -> dict[str, Any]:
         "tasks_failed": [line for line in run.lines["task"] if line.get("fault")],
     }
     summary["limited_by"] = what_limited(summary)
-    summary["bars"] = judged(summary, scenario["bars"])
+    summary["bars"] = judged(summary, scenario.bars)
     return summary
 
 

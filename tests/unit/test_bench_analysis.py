@@ -12,7 +12,7 @@ from tests.bench_lines import Lines
 
 
 def judged(lines: Lines) -> Run:
-    return analyse_lines(lines.plan, lines.lines, lines.repositories)
+    return analyse_lines(lines.plan, lines.lines)
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_the_same_raw_data_make_the_same_report(run: Lines, told: tuple[Path, li
 def test_a_run_that_lost_something_says_so(tmp_path: Path) -> None:
     lines = Lines(tmp_path)
     lines.put(1, "<lost>", at=12.0)
-    analysed = analyse_lines(lines.plan, lines.lines, lines.repositories)
+    analysed = analyse_lines(lines.plan, lines.lines)
     summary = summarise(analysed, tmp_path)
     assert [bar["text"] for bar in summary["bars"] if not bar["met"]] == ["lost"]
     text = page(summary, {})

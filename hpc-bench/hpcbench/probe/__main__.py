@@ -35,7 +35,7 @@ class Probe:
         plan = Plan.read(run)
         self._target = Target.read(run / TARGET_FILE)
         self._domain = self._target.domain
-        self._stop_after_s = float(plan.scenario["stop_after_s"])
+        self._stop_after_s = plan.scenario.stop_after_s
         self._raw = RawFile(run, "probe")
         self._waiting: dict[tuple[str, str], tuple[str, float]] = {}
         self._lock = threading.Lock()
@@ -45,7 +45,7 @@ class Probe:
             self._target.repository_url,
             self._raw,
             appeared=self._appeared,
-            read_at_once=float(plan.scenario["read_at_once"]),
+            read_at_once=plan.scenario.read_at_once,
         )
         self._clock = ClockServer(address)
         self._tap = Tap(self._target.amqp_url, self._raw, self._heard)

@@ -48,7 +48,7 @@ def main(run: Path, index: int) -> int:
     raw.write("task", task=index, load=task.load, wave=task.wave, host=raw.host, at=began, what="began", job=job)
     fault = ""
     try:
-        while plan.scenario["from_zero"] and task.wave == 1 and not (run / GO_FILE).exists():
+        while plan.scenario.from_zero and task.wave == 1 and not (run / GO_FILE).exists():
             time.sleep(GO_POLL_S)
         if task.by_k6:
             by_k6.play(work)
