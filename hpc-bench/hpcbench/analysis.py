@@ -1,10 +1,7 @@
 """Raw data to one row per upload and the counts that must be zero; nothing else is known here, so anyone can repeat it.
 
-An upload is *lost* if it was the last on its key and the tree that clients see in the end has something else there;
-*superseded* if a later one on the same key came first, which is how it should be; *duplicated* if a revision enters it
-again; *late* if it was visible later than the scenario allows. *Wrong* is every content, size or path that nobody
-uploaded, every revision that does not verify and every file that could not be read. What a client may or may not have
-done that failed or was stopped promises nothing, but what is there must still be what it would have uploaded.
+What counts as lost, duplicated, late or wrong is in ``verdict.py``. An upload that never was visible is *superseded* if
+a later one on the same key came first, which is how it should be.
 """
 
 from __future__ import annotations
@@ -13,14 +10,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hpcbench.clocks import Correction, Reading
 from hpcbench.contents import Contents
 from hpcbench.paths import path_of
 from hpcbench.plan import Operation, Plan
 from hpcbench.raw import Line, read
-from hpcbench.uploads import Place, Upload, Verdict
+from hpcbench.uploads import Place, Row, Upload
+from hpcbench.verdict import Verdict
 
 
 @dataclass(slots=True)
@@ -49,7 +46,13 @@ def analyse(run: Path) -> Run:
 
 
 def analyse_lines(plan: Plan, raw: Iterable[Line]) -> Run:
-    """The same from lines, however they were come by."""
+    """The same from lines, however they were come by.
+
+    Each upload begins with what its client saw, times corrected. The rest is filled in step by step: `last` by
+    ``_history``, `notified` by ``_notified``, `visible` and `revision` by ``_visible``, `stored` by ``_stored``, and
+    `readable` by ``Contents.check``. The order counts: archives are entered into `Contents` by `last`, whether a row is
+    entered again is told by `visible` before it is set, and nobody has read an upload before it was `visible`.
+    """
     lines: dict[str, list[Line]] = defaultdict(list)
     for line in raw:
         lines[line["k"]].append(line)
@@ -61,29 +64,25 @@ def analyse_lines(plan: Plan, raw: Iterable[Line]) -> Run:
     succeeded = sorted((line for line in done if line["status"] // 100 == 2), key=lambda line: line["op"])
     uploads = [_upload(line, fqrn_of, loads, corrections) for line in succeeded]
     doubtful = _doubtful(plan, fqrn_of, {line["op"] for line in succeeded})
-    history: dict[Place, list[Upload]] = defaultdict(list)
-    for upload in uploads:
-        for earlier in history[upload.place]:
-            earlier.last = False
-        history[upload.place].append(upload)
+    history = _history(uploads)
     verdict = Verdict()
     revisions = _revisions(lines["revision"])
     _notified(lines["notified"], uploads, fqrn_of)
     contents = Contents(uploads, plan.scenario.seed, doubtful=doubtful)
     tree = _visible(revisions, history, contents, verdict)
     _stored(lines["stored"], revisions, history, corrections.get("store", Correction(())))
-    superseded = _judge(uploads, tree, doubtful, plan.scenario.late_after_s, verdict)
+    late_after_s = plan.scenario.late_after_s
+    for upload in uploads:
+        place = upload.place
+        verdict.judge_upload(upload, tree.get(place), doubtful=place in doubtful, late_after_s=late_after_s)
     contents.check(lines["read"], tree.keys(), corrections, verdict)
-    for kind in ("invalid", "unreadable"):
-        for line in lines[kind]:
-            verdict.wrong += 1
-            verdict.note(f"{line['fqrn']} {line.get('path', '')}: {line['why']}")
+    verdict.judge_refused(lines)
     return Run(
         plan,
         uploads,
         verdict,
         len(failed),
-        superseded,
+        sum(not upload.last and upload.visible is None for upload in uploads),
         lines,
         max((correction.error_s for correction in corrections.values()), default=0.0),
         revisions,
@@ -126,6 +125,16 @@ def _upload(
     )
 
 
+def _history(uploads: Iterable[Upload]) -> dict[Place, list[Upload]]:
+    """All uploads to one place, in order; only the last of them is `last`."""
+    history: dict[Place, list[Upload]] = defaultdict(list)
+    for upload in uploads:
+        for earlier in history[upload.place][-1:]:
+            earlier.last = False
+        history[upload.place].append(upload)
+    return history
+
+
 def _revisions(lines: Iterable[Line]) -> dict[str, list[Line]]:
     by_repository: dict[str, list[Line]] = defaultdict(list)
     for line in lines:
@@ -156,37 +165,25 @@ def _visible(
     history: Mapping[Place, list[Upload]],
     contents: Contents,
     verdict: Verdict,
-) -> dict[Place, Any]:
+) -> dict[Place, Row]:
     """Note the first revision of each upload; returns the last row of every path that is still there."""
-    tree: dict[Place, Any] = {}
+    tree: dict[Place, Row] = {}
     for fqrn, each in revisions.items():
         for line in each:
-            for row in line["there"]:
-                _enter(line, row, history.get((fqrn, row[0]), ()), contents, verdict)
-                tree[fqrn, row[0]] = row
+            for row in map(Row._make, line["there"]):
+                place = fqrn, row.path
+                upload = next((known for known in history.get(place, ()) if known.etag == row.etag), None)
+                may_be = upload is None and contents.may_be(place, row.etag)
+                verdict.judge_entry(fqrn, line["revision"], row, upload, may_be=may_be)
+                if upload is not None and upload.visible is None:
+                    upload.visible, upload.revision = line["fetched"], line["revision"]
+                tree[place] = row
             for path in line["gone"]:
                 tree.pop((fqrn, path), None)
                 for upload in history.get((fqrn, path), ()):
                     if upload.kind == "delete" and upload.visible is None and upload.start <= line["fetched"]:
                         upload.visible, upload.revision = line["fetched"], line["revision"]
     return tree
-
-
-def _enter(line: Line, row: list[Any], known: Iterable[Upload], contents: Contents, verdict: Verdict) -> None:
-    where = f"{line['fqrn']}{row[0]}"
-    upload = next((each for each in known if each.etag == row[1]), None)
-    if upload is None:
-        if not contents.may_be((line["fqrn"], row[0]), row[1]):
-            verdict.wrong += 1
-            verdict.note(f"{where} in revision {line['revision']} comes from an object nobody uploaded")
-    elif upload.visible is not None:
-        verdict.duplicated += 1
-        verdict.note(f"{where} is entered again by revision {line['revision']}")
-    else:
-        upload.visible, upload.revision = line["fetched"], line["revision"]
-        if upload.kind in {"put", "multipart"} and row[2] != upload.size:
-            verdict.wrong += 1
-            verdict.note(f"{where} has {row[2]} bytes instead of {upload.size}")
 
 
 def _stored(
@@ -198,37 +195,11 @@ def _stored(
     written = {(line["fqrn"], line["object"]): correct(line["at"]) for line in lines}
     for fqrn, each in revisions.items():
         for line in each:
-            for path, etag, _, name in line["there"]:
-                for upload in history.get((fqrn, path), ()):
+            for row in map(Row._make, line["there"]):
+                for upload in history.get((fqrn, row.path), ()):
                     if (
-                        upload.etag == etag
-                        and (at := written.get((fqrn, name))) is not None
+                        upload.etag == row.etag
+                        and (at := written.get((fqrn, row.object))) is not None
                         and at >= upload.start - 0.1
                     ):
                         upload.stored = at
-
-
-def _judge(
-    uploads: Iterable[Upload],
-    tree: Mapping[Place, Any],
-    doubtful: Collection[Place],
-    late_after_s: float,
-    verdict: Verdict,
-) -> int:
-    superseded = 0
-    for upload in uploads:
-        place = upload.place
-        if upload.visible is not None and upload.visible - upload.end > late_after_s:
-            verdict.late += 1
-        if not upload.last:
-            superseded += upload.visible is None
-            continue
-        if place in doubtful:
-            continue
-        there = tree.get(place)
-        if (there is None) != (upload.kind == "delete") or (there is not None and there[1] != upload.etag):
-            verdict.lost += 1
-            verdict.note(
-                f"{upload.fqrn}{upload.path}: {upload.kind} {upload.number} is not what clients see in the end"
-            )
-    return superseded

@@ -11,7 +11,8 @@ from hpcbench.clocks import Correction
 from hpcbench.content import base_text, content, digest, members
 from hpcbench.plan import Operation
 from hpcbench.raw import Line
-from hpcbench.uploads import Place, Upload, Verdict
+from hpcbench.uploads import Place, Upload
+from hpcbench.verdict import Verdict
 
 MARKERS = ("/.cvmfscatalog", "/.cvmfsautocatalog")
 """The service's own files, where a nested catalog begins."""
@@ -55,14 +56,10 @@ class Contents:
             if at_end:
                 read_back.add(place)
             if not self._right(place, line["sha256"], final_members, at_end=at_end):
-                verdict.wrong += 1
-                verdict.note(f"{place[0]}{place[1]} has a content that nobody uploaded (read by {line['by']})")
+                verdict.found_wrong(f"{place[0]}{place[1]} has a content that nobody uploaded (read by {line['by']})")
             if not at_end:
                 self._note_read(place, line, clocks.get(line.get("host", ""), Correction(())))
-        missing = ((set(tree) - self._archives) | final_members.keys()) - read_back
-        verdict.not_read_back += len(missing)
-        for fqrn, path in sorted(missing)[:5]:
-            verdict.note(f"{fqrn}{path} was not read back in the end")
+        verdict.judge_unread(((set(tree) - self._archives) | final_members.keys()) - read_back)
 
     def _enter_archive(self, upload: Upload) -> None:
         self._archives.add(upload.place)

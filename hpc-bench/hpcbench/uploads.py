@@ -1,13 +1,24 @@
-"""One row for each operation of a run, and what must be zero in the end."""
+"""What a run is about: one upload for each operation that succeeded, and the rows of a tree that come from uploads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 Place = tuple[str, str]
 """Repository and path."""
 
-EXAMPLES = 20
+
+class Row(NamedTuple):
+    """A file or archive that a revision has new or changed, as a ``revision`` line tells it in `there`.
+
+    `etag` is that of the object it came from, `object` the name under which its content is stored.
+    """
+
+    path: str
+    etag: str
+    size: int
+    object: str
 
 
 @dataclass(slots=True)
@@ -39,25 +50,3 @@ class Upload:
     def place(self) -> Place:
         """Where a client finds it."""
         return self.fqrn, self.path
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What must be zero, with the first few examples."""
-
-    lost: int = 0
-    duplicated: int = 0
-    late: int = 0
-    wrong: int = 0
-    not_read_back: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def note(self, what: str) -> None:
-        """Keep an example."""
-        if len(self.examples) < EXAMPLES:
-            self.examples.append(what)
-
-    @property
-    def clean(self) -> bool:
-        """Whether nothing was lost, duplicated or wrong, and everything was read back."""
-        return not (self.lost or self.duplicated or self.wrong or self.not_read_back)
