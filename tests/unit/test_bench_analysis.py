@@ -181,3 +181,14 @@ def test_what_a_stopped_client_may_have_done_is_neither_lost_nor_wrong_but_its_c
     assert judged(story).verdict.wrong == 1
     row[1] = "0" * 32
     assert judged(story).verdict.wrong == 2
+
+
+def test_what_a_stopped_client_may_have_replaced_is_not_lost(story: Lines) -> None:
+    *_, planned = story.plan.operations()
+    name = planned.key.removeprefix("cvmfs/")
+    story.put(3, name, at=12.0)
+    story.revision(4, at=12.6, there={name: 3})
+    row = [f"/{name}", story.etag(planned.number, planned.size), planned.size, ""]
+    story.add("revision", fqrn="b0000.infn.it", revision=5, fetched=13.0, heard=13.0, there=[row], gone=[])
+    story.read(name, planned.number, body=story.body(planned.number, planned.size))
+    assert counts(judged(story)) == (0, 0, 0, 0, 0)
