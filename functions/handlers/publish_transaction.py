@@ -32,7 +32,7 @@ from functions.publishing.pinning import let_through
 from functions.publishing.records import RepositoryRecord, clear_problems, open_problems
 from functions.publishing.rules import Rules
 from functions.publishing.selection import Selection, current_records, look_again
-from functions.publishing.shadows import may_have_shadows, second_look
+from functions.publishing.shadows import ROOT, may_have_shadows, second_look
 from functions.publishing.tree import CatalogTree
 
 STEP = "publish-transaction"
@@ -141,8 +141,8 @@ class _Stay:
         self._tell_of_dirtab(records, published)
         is_second_time = any(delivery.redelivered for delivery in batch)
         if is_second_time:
-            # Perhaps a publisher has swapped this revision in and died before it told anybody.
-            outcome.vacated.update(record.path for record in through)
+            # Perhaps a publisher has swapped this revision in and died before it told anybody what went out of the way.
+            outcome.vacated.add(ROOT)
             outcome.freed = True
         if published.changed or is_second_time:
             self._announce(published, outcome)
@@ -156,12 +156,15 @@ class _Stay:
         look = second_look(outcome, problems, rules, stale)
         if not look:
             return
-        clear_problems(self._cloud.state, self._fqrn, look.keys)
+        # Their problems stay until they are seen to come in: who dies here is followed by one who finds them still.
         now, revision = self._cloud.clock(), published.manifest.revision
         self._cloud.bus.publish(
             [
                 ReconciliationRequested(
-                    repository=self._fqrn, cause=f"revision-{revision}/{int(now.timestamp())}/{prefix}", prefix=prefix
+                    repository=self._fqrn,
+                    cause=f"revision-{revision}/{int(now.timestamp())}/{prefix}",
+                    prefix=prefix,
+                    again=not prefix,
                 ).to_cloudevent(source=event_source(STEP), time=now, traceparent=self._trace)
                 for prefix in look.prefixes
             ]

@@ -1,7 +1,7 @@
 """Objects in the shadow of what went: which of those that were kept out have to be looked at again.
 
 Whoever lost a path, or found no room, has a problem that says so. When something goes that could have been in the way,
-these problems are taken back and the objects looked at again: they come in, or lose again and get a new problem.
+the objects are looked at again: they come in, which clears the problem, or lose again.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from functions.publishing.rules import Rules
 MOST_PREFIXES = 50
 """Parts of a bucket that are looked at one by one; for more the whole bucket is."""
 
+ROOT = ""
+"""The path that everything overlaps: what went is not known."""
+
 _MOST_PATHS = 200
-"""Paths that problems are compared with; beyond, every problem about a clash is taken back."""
+"""Paths that problems are compared with; beyond, every problem about a clash counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecondLook:
-    """What to look at again: parts of keys below ``cvmfs/``, an empty one for everything; and problems to take back."""
+    """What to look at again, refused or not: parts of keys below ``cvmfs/``, an empty one for everything."""
 
     prefixes: tuple[str, ...]
-    keys: frozenset[str]
 
     def __bool__(self) -> bool:
         return bool(self.prefixes)
@@ -45,7 +47,7 @@ def second_look(outcome: Outcome, problems: Iterable[Problem], rules: Rules, sta
     ]
     if len(shortest) > MOST_PREFIXES:
         shortest = [""]
-    return SecondLook(tuple(shortest), frozenset(concerned))
+    return SecondLook(tuple(shortest))
 
 
 def may_have_shadows(outcome: Outcome) -> bool:

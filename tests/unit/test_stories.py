@@ -4,13 +4,16 @@ import io
 import json
 import tarfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from cloudevents.http import CloudEvent
 
 from events import RepositoryPublished
+from events.types import RECONCILIATION_REQUESTED
 from functions.cvmfs.address import HashAlgorithm
-from functions.errors import StoreUnavailable
+from functions.errors import BrokerUnavailable, StoreUnavailable
 from functions.publishing.archive_rules import ArchiveLimits
 from tests.world import World
 
@@ -597,3 +600,30 @@ def _structured(event: object, data: dict[str, object], **attributes: str) -> by
 
     changed = CloudEvent(dict(event.get_attributes()) | attributes, data)  # type: ignore[attr-defined]
     return bytes(to_structured(changed)[1])
+
+
+@pytest.mark.parametrize("most_prefixes", [50, 1])
+def test_a_publisher_that_dies_before_it_asks_for_a_second_look_is_made_good(
+    world: World, monkeypatch: pytest.MonkeyPatch, most_prefixes: int
+) -> None:
+    monkeypatch.setattr("functions.publishing.shadows.MOST_PREFIXES", most_prefixes)
+    world.request()
+    world.run_until_quiet()
+    for name in ("one", "two"):
+        world.upload(f"cvmfs/bin/{name}", name.encode())
+    world.upload("cvmfs/bin", b"newer than both, and in their way")
+    world.run_until_quiet()
+    publish, failures = world.bus.publish, iter([True])
+
+    def dying(events: Sequence[CloudEvent]) -> None:
+        if any(event["type"] == RECONCILIATION_REQUESTED for event in events) and next(failures, False):
+            raise BrokerUnavailable("in the very moment")
+        publish(events)
+
+    monkeypatch.setattr(world.bus, "publish", dying)
+    world.delete("cvmfs/bin")
+    world.run_until_quiet()
+    assert next(failures, None) is None
+    with world.reader() as reader:
+        assert [reader.read(f"/bin/{name}") for name in ("one", "two")] == [b"one", b"two"]
+    assert not world.problems()
