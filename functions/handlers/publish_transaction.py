@@ -144,6 +144,7 @@ class _Stay:
             # Perhaps a publisher has swapped this revision in and died before it told anybody what went out of the way.
             outcome.vacated.add(ROOT)
             outcome.freed = True
+            outcome.look_again.update(record.path.removeprefix("/") for record in through if record.removed)
         if published.changed or is_second_time:
             self._announce(published, outcome)
         self._look_again(outcome, rules, selected.stale, published)

@@ -134,6 +134,7 @@ class _Batch:
             self._tree.put(path, _without(entry, MARKER_ATTRIBUTE))
             self.outcome.vacated.add(path)
         if entry is None or source_key(path, entry) != key:
+            self._ask_for_uncovered(path)
             return
         self._uncover(path, entry)
         directory = parent_path(path)
@@ -172,6 +173,12 @@ class _Batch:
             mount, root = above
             self._tree.put(mount, replace(root, xattrs={**root.xattrs, ETAG_ATTRIBUTE: b""}))
             self.outcome.look_again.add(str(source_key(mount, root)).removeprefix(AREA))
+
+    def _ask_for_uncovered(self, path: str) -> None:
+        """Ask once more for an archive that waits for a member: whoever removed the upload here may have died."""
+        above = archive_above(self._tree, parent_path(path))
+        if above is not None and not above[1].xattrs[ETAG_ATTRIBUTE]:
+            self.outcome.look_again.add(str(source_key(*above)).removeprefix(AREA))
 
     def _free(self, path: str) -> None:
         if self._room.is_limited:
