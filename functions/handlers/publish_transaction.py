@@ -154,8 +154,8 @@ class _Stay:
     def _look_again(self, outcome: Outcome, rules: Rules, stale: frozenset[str], published: Published) -> None:
         """Ask for a look at what was kept out by something that is gone now, or was seen under other rules."""
         problems = open_problems(self._cloud.state, self._fqrn) if may_have_shadows(outcome) else ()
-        look = second_look(outcome, problems, rules, stale)
-        if not look:
+        prefixes = second_look(outcome, problems, rules, stale)
+        if not prefixes:
             return
         # Their problems stay until they are seen to come in: who dies here is followed by one who finds them still.
         now, revision = self._cloud.clock(), published.manifest.revision
@@ -167,7 +167,7 @@ class _Stay:
                     prefix=prefix,
                     again=not prefix,
                 ).to_cloudevent(source=event_source(STEP), time=now, traceparent=self._trace)
-                for prefix in look.prefixes
+                for prefix in prefixes
             ]
         )
 

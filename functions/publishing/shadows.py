@@ -7,7 +7,6 @@ the objects are looked at again: they come in, which clears the problem, or lose
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from functions.errors import UploadRefused
 from functions.publishing.application import Outcome
@@ -27,27 +26,18 @@ _MOST_PATHS = 200
 """Paths that problems are compared with; beyond, every problem about a clash counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class SecondLook:
-    """What to look at again, refused or not: parts of keys below ``cvmfs/``, an empty one for everything."""
+def second_look(outcome: Outcome, problems: Iterable[Problem], rules: Rules, stale: frozenset[str]) -> list[str]:
+    """What to look at after a batch, refused or not: parts of keys below ``cvmfs/``, an empty one for everything.
 
-    prefixes: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.prefixes)
-
-
-def second_look(outcome: Outcome, problems: Iterable[Problem], rules: Rules, stale: frozenset[str]) -> SecondLook:
-    """What to look at after a batch; `stale` are keys of which its records no longer told the truth."""
+    `stale` are keys of which the records of the batch no longer told the truth.
+    """
     judged = {clash.key for clash in outcome.clashes}
     concerned = {problem.key for problem in problems if _is_concerned(problem, outcome, rules)} - judged
     prefixes = outcome.look_again | {key.removeprefix(AREA) for key in concerned | stale}
     shortest = [
         prefix for prefix in sorted(prefixes) if not any(prefix[:end] in prefixes for end in range(len(prefix)))
     ]
-    if len(shortest) > MOST_PREFIXES:
-        shortest = [""]
-    return SecondLook(tuple(shortest))
+    return shortest if len(shortest) <= MOST_PREFIXES else [""]
 
 
 def may_have_shadows(outcome: Outcome) -> bool:
