@@ -201,7 +201,7 @@ class MemoryEventBus:
         name = step_queue(step)
         with self.moved:
             self.check()
-            work = MemoryWork(self, name, self.withdraw(name, most))
+            work = MemoryWork(self, step, self.withdraw(name, most))
         try:
             yield work
         finally:
@@ -381,13 +381,13 @@ class MemoryConsumer:
 class MemoryWork:
     """Messages taken from the queue of a step in memory; what is put off waits on the retry queue for `retry`."""
 
-    def __init__(self, bus: MemoryEventBus, queue: str, messages: Mapping[int, Message]) -> None:
+    def __init__(self, bus: MemoryEventBus, step: str, messages: Mapping[int, Message]) -> None:
         self.unsettled = dict(messages)
         self.deliveries: Sequence[Delivery] = [
             Delivery(tag, message.body, message.redelivered, message.content_type) for tag, message in messages.items()
         ]
         self._bus = bus
-        self._queue = queue
+        self._retry_queue = retry_queue(step)
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge."""
@@ -402,4 +402,4 @@ class MemoryWork:
             self._bus.check()
             for delivery in deliveries:
                 message = self.unsettled.pop(delivery.tag)
-                self._bus.send(replace(message, exchange="", routing_key=f"{self._queue}.retry"))
+                self._bus.send(replace(message, exchange="", routing_key=self._retry_queue))
