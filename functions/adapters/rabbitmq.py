@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import pika
 from cloudevents.conversion import to_structured
@@ -19,25 +17,14 @@ from pydantic import SecretStr
 from events import change_queue
 from events.event import STRUCTURED
 from functions.adapters.parked import parked_headers
+from functions.adapters.rabbitmq_connection import Connected, RabbitConnection
 from functions.adapters.rabbitmq_consumer import RabbitConsumer
-from functions.adapters.rabbitmq_link import (
-    ANSWER_TIMEOUT_S,
-    Begin,
-    Link,
-    LinkLost,
-    fail,
-    fault,
-    link_parameters,
-    settle,
-)
-from functions.adapters.rabbitmq_publisher import Outgoing, Publisher
-from functions.adapters.rabbitmq_states import QueueStates
+from functions.adapters.rabbitmq_link import ANSWER_TIMEOUT_S, fail, fault, settle
+from functions.adapters.rabbitmq_publisher import Outgoing
 from functions.adapters.rabbitmq_work import RabbitWork, taken_work
 from functions.errors import BrokerUnavailable
 from functions.ports import Clock, QueueState
 from functions.publishing.parked_messages import parked_queue, step_queue
-
-T = TypeVar("T")
 
 PREFETCH = 10_000
 """Messages pushed to the active consumer ahead of its acknowledgements: most that one revision can take in."""
@@ -64,7 +51,7 @@ CHANGE_QUEUE = {
 
 
 class RabbitEventBus:
-    """An EventBus on RabbitMQ. The connection is made when it is first needed and again when it was lost."""
+    """An EventBus on RabbitMQ, with one connection."""
 
     def __init__(
         self,
@@ -76,14 +63,10 @@ class RabbitEventBus:
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
         clock: Clock = lambda: datetime.now(UTC),
     ) -> None:
-        self._url = url
+        self._connection = RabbitConnection(url, name=name, answer_timeout_s=answer_timeout_s)
         self._exchange = exchange
-        self._name = name
         self._prefetch = prefetch
-        self._answer_timeout_s = answer_timeout_s
         self._clock = clock
-        self._lock = threading.Lock()
-        self._connected: tuple[Link, Publisher, QueueStates] | None = None
 
     def publish(self, events: Sequence[CloudEvent]) -> None:
         """Publish in structured mode, routed by type."""
@@ -111,43 +94,21 @@ class RabbitEventBus:
     @contextmanager
     def take_work(self, step: str, *, most: int) -> Iterator[RabbitWork]:
         """Take what is ready on the queue that feeds a step, by a consumer that stays only as long as it takes."""
-        consumer = self._retried(lambda link, *_: RabbitConsumer(link, step_queue(step), most))
+        consumer = self._connection.retried(lambda on: RabbitConsumer(on.link, step_queue(step), most))
         with taken_work(consumer, most) as work:
             yield work
 
     def declare_changes(self, fqrn: str) -> None:
-        """Make the change queue of a repository, on a channel of its own, since a refusal closes the channel."""
-
-        def begin(connection: pika.SelectConnection, future: Future[None]) -> None:
-            def opened(channel: pika.channel.Channel) -> None:
-                channel.add_on_close_callback(lambda _channel, reason: fail(future, fault(reason)))
-                channel.queue_declare(
-                    change_queue(fqrn), durable=True, arguments=dict(CHANGE_QUEUE), callback=lambda _: done(channel)
-                )
-
-            def done(channel: pika.channel.Channel) -> None:
-                settle(future, None)
-                channel.close()
-
-            connection.channel(on_open_callback=opened)
-
-        self._retried(lambda link, *_: link.ask(begin))
+        """Make the change queue of a repository; raises BrokerUnavailable also if it exists with other arguments."""
+        self._ask(
+            lambda channel, done: channel.queue_declare(
+                change_queue(fqrn), durable=True, arguments=dict(CHANGE_QUEUE), callback=done
+            )
+        )
 
     def drop_changes(self, fqrn: str) -> None:
-        """Delete the change queue of a repository with all that waits in it, on a channel of its own."""
-
-        def begin(connection: pika.SelectConnection, future: Future[None]) -> None:
-            def opened(channel: pika.channel.Channel) -> None:
-                channel.add_on_close_callback(lambda _channel, reason: fail(future, fault(reason)))
-                channel.queue_delete(change_queue(fqrn), callback=lambda _: done(channel))
-
-            def done(channel: pika.channel.Channel) -> None:
-                settle(future, None)
-                channel.close()
-
-            connection.channel(on_open_callback=opened)
-
-        self._retried(lambda link, *_: link.ask(begin))
+        """Delete the change queue of a repository with all that waits in it."""
+        self._ask(lambda channel, done: channel.queue_delete(change_queue(fqrn), callback=done))
 
     def send_changes(self, fqrn: str, bodies: Sequence[bytes]) -> QueueState:
         """Append change records in order."""
@@ -163,7 +124,7 @@ class RabbitEventBus:
     @contextmanager
     def consume_changes(self, fqrn: str) -> Iterator[RabbitConsumer]:
         """Attach to the change queue until the context ends."""
-        consumer = self._retried(lambda link, *_: RabbitConsumer(link, change_queue(fqrn), self._prefetch))
+        consumer = self._connection.retried(lambda on: RabbitConsumer(on.link, change_queue(fqrn), self._prefetch))
         try:
             yield consumer
         finally:
@@ -173,10 +134,7 @@ class RabbitEventBus:
 
     def close(self) -> None:
         """End the connection; the bus can be used again."""
-        with self._lock:
-            connected, self._connected = self._connected, None
-        if connected is not None:
-            connected[0].close()
+        self._connection.close()
 
     def _known_state(self, queue: str) -> QueueState:
         for _ in range(STATE_ATTEMPTS):
@@ -188,11 +146,9 @@ class RabbitEventBus:
 
     def _state(self, queue: str) -> QueueState:
         """What RabbitMQ says of a queue, which is nothing at all if the queue does not answer in time."""
-
-        def work(link: Link, _publisher: Publisher, states: QueueStates) -> QueueState:
-            return link.ask(lambda connection, future: states.ask(connection, queue, future))
-
-        return self._retried(work)
+        return self._connection.retried(
+            lambda on: on.link.ask(lambda connection, future: on.states.ask(connection, queue, future))
+        )
 
     def _outgoing(self, event: CloudEvent) -> Outgoing:
         _, body = to_structured(event)
@@ -214,23 +170,24 @@ class RabbitEventBus:
             state = self._state(change_queue(fqrn))
 
     def _publish(self, messages: Sequence[Outgoing]) -> None:
-        def work(link: Link, publisher: Publisher, _states: QueueStates) -> None:
-            begin: Begin[None] = lambda connection, future: publisher.publish(connection, messages, future)  # noqa: E731
-            link.ask(begin)
+        def publish(on: Connected) -> None:
+            on.link.ask(lambda connection, future: on.publisher.publish(connection, messages, future))
 
         if messages:
-            self._retried(work)
+            self._connection.retried(publish)
 
-    def _retried(self, work: Callable[[Link, Publisher, QueueStates], T]) -> T:
-        """Do `work`, and once more on a fresh connection if the one at hand turns out to be lost."""
-        try:
-            return work(*self._connection())
-        except LinkLost:
-            return work(*self._connection())
+    def _ask(self, method: Callable[[pika.channel.Channel, Callable[[object], None]], object]) -> None:
+        """Have a method answered, on a channel of its own, since a refusal closes the channel."""
 
-    def _connection(self) -> tuple[Link, Publisher, QueueStates]:
-        with self._lock:
-            if self._connected is None or self._connected[0].lost:
-                link = Link(link_parameters(self._url, name=self._name), timeout_s=self._answer_timeout_s)
-                self._connected = (link, Publisher(), QueueStates())
-            return self._connected
+        def begin(connection: pika.SelectConnection, future: Future[None]) -> None:
+            def opened(channel: pika.channel.Channel) -> None:
+                def done(_answer: object) -> None:
+                    settle(future, None)
+                    channel.close()
+
+                channel.add_on_close_callback(lambda _channel, reason: fail(future, fault(reason)))
+                method(channel, done)
+
+            connection.channel(on_open_callback=opened)
+
+        self._connection.retried(lambda on: on.link.ask(begin))
