@@ -16,7 +16,7 @@ from typing import Any
 from functions.local.servers import Account, CephServer, LocalServerError
 from functions.local.servers.processes import start_time
 from functions.local.stack import Progress, Stack, quiet
-from functions.local.stack_file import StackFile
+from functions.local.stack_file import StackFile, write_whole
 
 STATUS_FILE = "status.json"
 LOG_FILE = "stack.log"
@@ -33,7 +33,7 @@ def serve(folder: Path) -> None:
         stack.wait_for_notifications()
         _to_log("up")
         while not stopping.wait(1.0):
-            (stack.folder / STATUS_FILE).write_text(json.dumps(stack.status()))
+            write_whole(stack.folder / STATUS_FILE, json.dumps(stack.status()))
     (folder / STATUS_FILE).unlink(missing_ok=True)
 
 

@@ -37,11 +37,17 @@ class StackFile:
 
     def write(self, folder: Path) -> None:
         """Keep it, mode 0600."""
-        path = folder / NAME
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(asdict(self), file, indent=1)
+        write_whole(folder / NAME, json.dumps(asdict(self), indent=1))
 
     @staticmethod
     def remove(folder: Path) -> None:
         """Forget the stack in `folder`; none is fine."""
         (folder / NAME).unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file of mode 0600 of which nobody who reads it at the same time sees a part."""
+    new = path.with_name(f"{path.name}.new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    new.replace(path)

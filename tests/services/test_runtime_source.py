@@ -25,12 +25,12 @@ from pydantic import SecretStr
 from functions.adapters.rabbitmq import RabbitEventBus
 from functions.local.runtime.container import Image
 from functions.local.runtime.errors import ManifestError, SinkError, StartError, TopologyError
-from functions.local.runtime.instance import free_port
 from functions.local.runtime.manifests import Delivery, Manifests, Source, installed_folder
 from functions.local.runtime.messages import Answer, Request
 from functions.local.runtime.runtime import Runtime
 from functions.local.runtime.source import EventSource
 from functions.local.runtime.topology import Broker, apply_topology
+from functions.local.servers.ports import fresh_port
 from tests.kubernetes_schemas import objects
 from tests.runtime_toys import TOY, calls, step_topology, toy_manifests, wait_until
 
@@ -414,7 +414,7 @@ def test_a_function_that_cannot_start_keeps_its_messages_until_it_can(rabbit, ru
 
 
 def test_a_service_with_a_fixed_port_is_there_from_the_start_and_can_be_asked_by_hand(rabbit, run_toy, tmp_path):
-    port = free_port()
+    port = fresh_port()
     runtime = run_toy(ports={"toy": port}, idle_s=0.1)
     assert urllib3.request("GET", f"http://127.0.0.1:{port}/readyz").status == 200
     assert runtime.send("toy", Request(path="/by-hand", headers={}, body=b"{}")).status == 204
@@ -426,7 +426,7 @@ def test_a_service_with_a_fixed_port_is_there_from_the_start_and_can_be_asked_by
 def test_a_service_that_cannot_start_on_its_fixed_port_ends_the_start_and_takes_no_messages(rabbit, run_toy, tmp_path):
     (tmp_path / "broken").touch()
     with pytest.raises(StartError, match="toy"):
-        run_toy(ports={"toy": free_port()})
+        run_toy(ports={"toy": fresh_port()})
     rabbit.put("fn.toy", b"message")
     wait_until(lambda: rabbit.waiting("fn.toy") == 1)
 

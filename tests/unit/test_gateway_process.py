@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from functions.local.servers.ports import fresh_port
 from gateway.__main__ import check_bind_address
 from gateway.errors import BindError
 
@@ -37,12 +37,6 @@ def start(**settings):
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
@@ -73,7 +67,7 @@ def test_a_gateway_that_cannot_serve_says_why_and_exits_with_2(settings, said):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_gateway_serves_until_it_is_told_to_stop_and_exits_with_0(number):
-    port = free_port()
+    port = fresh_port()
     process = start(PORT=str(port))
     try:
         assert _answer(f"http://127.0.0.1:{port}/healthz", process).text == "ok\n"

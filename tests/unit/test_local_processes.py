@@ -21,7 +21,7 @@ from functions.local.servers.children import Child, bare_environment, run_tool
 from functions.local.servers.errors import LocalServerError
 from functions.local.servers.keeper import Keeper
 from functions.local.servers.packages import Program
-from functions.local.servers.ports import LOOPBACK, keep_ports
+from functions.local.servers.ports import LOOPBACK, fresh_port, keep_ports
 from functions.local.servers.processes import ProcessBook, ProcessRecord, ownership, start_time, sweep
 from functions.local.servers.secrets_file import read_secrets, write_secrets
 from tests.local_processes import eventually, processes_below
@@ -248,6 +248,14 @@ class TestPorts:
             again = keep_ports(tmp_path, ("a", "b"))
         assert again["a"] != ports["a"]
         assert again["b"] == ports["b"]
+
+    def test_none_is_one_that_the_kernel_gives_to_clients(self, tmp_path):
+        with socket.create_server((LOOPBACK, 0)) as server, socket.create_connection(server.getsockname()) as client:
+            given = client.getsockname()[1]
+        clients_from = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+        ports = keep_ports(tmp_path, map(str, range(200))).values()
+        assert given >= clients_from > max(ports)
+        assert fresh_port() < clients_from
 
     @pytest.mark.parametrize("text", ["", "[]", '{"a": "x"}', '{"a": 70000}', '{"a": -1}', '{"a": null}'])
     def test_a_damaged_memory_is_forgotten(self, tmp_path, text):

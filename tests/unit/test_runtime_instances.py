@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from functions.local.runtime.errors import SinkError, StartError
-from functions.local.runtime.instance import free_port, listens
+from functions.local.runtime.instance import listens
 from functions.local.runtime.instances import ServiceInstances
+from functions.local.servers.ports import fresh_port
 from tests.runtime_toys import calls, toy_instances, wait_until, wish
 
 
@@ -117,14 +118,14 @@ def test_an_instance_that_is_always_wanted_is_ready_after_the_start_and_stays(ru
 
 
 def test_a_fixed_port_is_where_the_instance_listens(run):
-    port = free_port()
+    port = fresh_port()
     instances = run(least=1, port=port)
     assert instances.status().ports == [port]
     assert listens(port)
 
 
 def test_a_fixed_port_that_is_taken_is_said_at_the_start(tmp_path):
-    first = toy_instances(tmp_path / "first", port=free_port(), least=1)
+    first = toy_instances(tmp_path / "first", port=fresh_port(), least=1)
     (tmp_path / "first").mkdir()
     first.start()
     second = toy_instances(tmp_path, port=first.status().ports[0], least=1)

@@ -25,13 +25,6 @@ _ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 _GATEWAY_TIMEOUT = Answer(504)
 
 
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
 def listens(port: int) -> bool:
     """Whether somebody accepts connections on a port."""
     with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=_PROBE_S):

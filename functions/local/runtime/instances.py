@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from functions.local.runtime.errors import SinkError, StartError
-from functions.local.runtime.instance import Instance, free_port, listens
+from functions.local.runtime.instance import Instance, listens
 from functions.local.runtime.manifests import Service
 from functions.local.runtime.messages import Answer, Request
 from functions.local.runtime.scaling import Scale, pause_s
+from functions.local.servers.ports import fresh_port
 
 _TICK_S = 0.25
 _PROBE_EVERY_S = 0.02
@@ -248,7 +249,7 @@ class ServiceInstances:
             self._changed.notify_all()
 
     def _launch(self) -> Instance | None:
-        port = self._port or free_port()
+        port = self._port or fresh_port()
         if listens(port):
             return None
         try:
