@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpcbench import described
 from hpcbench.errors import BenchError
 
 K6_ACTIONS = frozenset({"put", "multipart", "overwrite", "delete", "churn", "list"})
@@ -108,12 +108,9 @@ class Scenario:
 
 def load_scenario(path: Path, *, scale: float | None = None) -> Scenario:
     """Read a scenario; raises BenchError that names what is wrong. A `scale` of None takes the file's own."""
-    try:
-        document = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as err:
-        raise BenchError(f"{path}: {err}", hint=f"Scenarios there are: {', '.join(names(path.parent))}.") from err
-    loads = tuple(_made(Load, raw, path) for raw in document.pop("load", []))
-    scenario: Scenario = _made(Scenario, {"name": path.stem, **document, "loads": loads}, path)
+    document = described.read(path, "Scenarios")
+    loads = tuple(described.made(Load, raw, path) for raw in document.pop("load", []))
+    scenario = described.made(Scenario, {"name": path.stem, **document, "loads": loads}, path)
     factor = scenario.scale if scale is None else scale
     if not 0 < factor <= 100:
         raise BenchError(f"{path}: scale is {factor}", hint="Choose one above 0, up to 100; 1 is the whole scenario.")
@@ -127,23 +124,8 @@ def load_scenario(path: Path, *, scale: float | None = None) -> Scenario:
     return scaled
 
 
-def names(folder: Path) -> list[str]:
-    """The names of the TOML files in a folder."""
-    return sorted(path.stem for path in folder.glob("*.toml"))
-
-
 def _scaled(number: int, factor: float) -> int:
     return max(1, round(number * factor)) if number else 0
-
-
-def _made(kind: Any, raw: Mapping[str, Any], path: Path) -> Any:
-    known = {field.name for field in dataclasses.fields(kind)}
-    if unknown := raw.keys() - known:
-        raise BenchError(f"{path}: unknown: {', '.join(sorted(unknown))}", hint=f"Known: {', '.join(sorted(known))}.")
-    try:
-        return kind(**_frozen(raw))
-    except TypeError as err:
-        raise BenchError(f"{path}: {err}") from err
 
 
 def _frozen(value: Any) -> Any:

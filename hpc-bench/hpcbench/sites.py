@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from hpcbench.errors import BenchError
-from hpcbench.scenario import names
+from hpcbench import described
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +44,4 @@ class Site:
 
 def load_site(path: Path) -> Site:
     """Read a site; raises BenchError that names what is wrong."""
-    try:
-        document = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as err:
-        raise BenchError(f"{path}: {err}", hint=f"Sites there are: {', '.join(names(path.parent))}.") from err
-    parts = {"slurm": Slurm, "service": Service}
-    values: dict[str, Any] = {"name": path.stem}
-    for name, value in document.items():
-        values[name] = _made(parts[name], value, path) if name in parts else value
-    site: Site = _made(Site, values, path)
-    return site
-
-
-def _made(kind: Any, raw: dict[str, Any], path: Path) -> Any:
-    known = {part.name for part in dataclasses.fields(kind)}
-    if unknown := raw.keys() - known:
-        raise BenchError(f"{path}: unknown: {', '.join(sorted(unknown))}", hint=f"Known: {', '.join(sorted(known))}.")
-    try:
-        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()})
-    except TypeError as err:
-        raise BenchError(f"{path}: {err}") from err
+    return described.made(Site, {"name": path.stem, **described.read(path, "Sites")}, path)
