@@ -33,6 +33,7 @@ from functions.handlers.cloud import Cloud
 from functions.handlers.reconcile_bucket import reconcile_bucket
 from functions.local.servers import CephServer
 from functions.publishing import creation
+from functions.publishing.crowd import Crowd
 from functions.publishing.head import ObjectCache
 from functions.publishing.pace import Pace
 from functions.publishing.reconciliations import last_reconciliation
@@ -77,6 +78,7 @@ def cloud_of(settings: Settings) -> Cloud:
         executor=ThreadPoolExecutor(16),
         cache=ObjectCache(settings.catalog_cache_mib << 20),
         pace=Pace(0),
+        crowd=Crowd(least=1, along=0),
     )
 
 

@@ -33,6 +33,7 @@ from functions.cvmfs.entry import Entry
 from functions.handlers.cloud import Cloud
 from functions.handlers.reconcile_bucket import reconcile_bucket
 from functions.publishing import creation
+from functions.publishing.crowd import Crowd
 from functions.publishing.head import ObjectCache
 from functions.publishing.marking import mark
 from functions.publishing.pace import Pace
@@ -136,6 +137,7 @@ def cloud_of(scene: Scene, port: int) -> Cloud:
         executor=ThreadPoolExecutor(16),
         cache=ObjectCache(settings.catalog_cache_mib << 20),
         pace=Pace(0),
+        crowd=Crowd(least=1, along=0),
     )
 
 

@@ -37,9 +37,9 @@ class Cloud:
     executor: Executor
     cache: ObjectCache
     pace: Pace
+    crowd: Crowd
     recipe: Recipe = Recipe()
     archive_limits: ArchiveLimits = ArchiveLimits()
-    crowd: Crowd = field(default_factory=Crowd)
     declared_queues: set[str] = field(default_factory=set)
     """Repositories whose change queue this process has declared."""
     known: KnownRepositories = field(init=False)

@@ -20,8 +20,8 @@ class Crowd:
     `least` messages make a crowd; a request takes `along` of them, or nobody ever does if that is 0.
     """
 
-    least: int = 64
-    along: int = 32
+    least: int
+    along: int
     _nobody_until: float = field(default=0.0, init=False)
 
     def is_there(self, now_s: float, waiting: Callable[[], int]) -> bool:

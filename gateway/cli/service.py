@@ -9,6 +9,9 @@ from pathlib import Path
 
 import typer
 
+SOURCE = "/cvmfs-cloud/cli"
+"""The CloudEvents `source` of what the command line asks the service for."""
+
 
 def stack_file(folder: Path) -> dict[str, object]:
     """What a running stack says of itself (``functions.local.stack_file.StackFile``); empty without one."""

@@ -12,7 +12,7 @@ import typer
 from functions.errors import Permanent, Retryable
 from gateway.cli.options import DEFAULT_FOLDER, AsJson, StackFolder, Timeout, repository_name
 from gateway.cli.output import counted, printable, say, write_json, write_line
-from gateway.cli.service import service_settings, setting_of
+from gateway.cli.service import SOURCE, service_settings, setting_of
 
 if TYPE_CHECKING:
     from functions.ports import EventBus
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from functions.publishing.reconciliations import Reconciliation
     from functions.publishing.reconciling import Reconciling, Scope
 
-SOURCE = "/cvmfs-cloud/command-line"
 POLL_S = 0.5
 _SIGNS = {"new": "+", "refused": "+", "gone": "-"}
 

@@ -15,7 +15,7 @@ import typer
 
 from functions.errors import Permanent, Retryable
 from gateway.cli.output import say, write_json, write_line
-from gateway.cli.service import setting_of, stack_file, stack_settings
+from gateway.cli.service import SOURCE, setting_of, stack_file, stack_settings
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from functions.settings import Settings
 
 W = TypeVar("W", bound="Wish")
-
-SOURCE = "/cvmfs-cloud/cli"
-"""The CloudEvents `source` of what the command line asks for."""
 
 POLL_S = 0.25
 
