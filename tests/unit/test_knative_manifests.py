@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -18,6 +19,7 @@ from events.types import TYPE_PREFIX
 from functions.handlers.reconciliation_timers import FOR_WAITING
 from functions.local.runtime.manifests import Manifests
 from functions.local.runtime.source import PREFETCH
+from functions.local.servers.vault_policies import FUNCTIONS, policy_of
 from functions.settings import Settings
 from tests.kubernetes_schemas import faults, objects
 
@@ -366,3 +368,27 @@ def test_the_network_is_closed_unless_opened():
     assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     assert all(rule.get("from") for spec in policies.values() for rule in spec.get("ingress", []))
     assert all(rule.get("ports") or rule.get("to") for spec in policies.values() for rule in spec.get("egress", []))
+
+
+def test_who_may_sign_manifests_is_told_in_the_manifests_as_vault_has_it():
+    told = {
+        path.stem for path in (KNATIVE / "services").glob("*.yaml") if "may sign manifests" in head_of(path).lower()
+    }
+    assert told == {name for name in FUNCTIONS if '"sha1"' in policy_of(name)}
+    assert not [name for name in told if "only" in head_of(KNATIVE / f"services/{name}.yaml")]
+
+
+def test_the_readme_names_the_steps_that_need_nothing_of_vault_and_each_folder_once():
+    text = (KNATIVE / "README.md").read_text()
+    without = sorted(name for name in FUNCTIONS if not policy_of(name))
+    named = re.search(r"(`[a-z-]+`(?:, `[a-z-]+`)* and `[a-z-]+`) have none", text)
+    assert named is not None
+    assert sorted(re.findall(r"`([a-z-]+)`", named[1])) == without
+    rows = re.findall(r"^\| `(\w+/?)` \|", text, re.MULTILINE)
+    assert len(rows) == len(set(rows)) > 2
+
+
+def head_of(path: Path) -> str:
+    """The comment at the top of a manifest."""
+    lines = path.read_text().splitlines()
+    return " ".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
