@@ -41,6 +41,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def sentence(text: str) -> str:
+    """`text` with a full stop, unless it ends like a sentence already: something may follow it."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 class CloudError(Exception):
     """An error of the service: `str(error)` says what and where, `hint` says the next step."""
 
@@ -49,7 +54,7 @@ class CloudError(Exception):
 
     def explained(self) -> str:
         """The message followed by the next step, for a person at a terminal."""
-        return f"{self} {self.hint}".rstrip()
+        return f"{sentence(str(self))} {self.hint}" if self.hint else str(self)
 
 
 class Retryable(CloudError):
@@ -162,7 +167,7 @@ class UploadRefused(Permanent):
 
     def explained(self) -> str:
         """The message followed by the next step of this very refusal."""
-        return f"{self} {self.next_step}"
+        return f"{sentence(str(self))} {self.next_step}"
 
 
 class TreeRefused(Permanent):
@@ -190,21 +195,21 @@ class TagRefused(Permanent):
     """A tag cannot be made, moved, removed or gone back to as asked."""
 
     code = "tag-refused"
-    hint = "`cvmfs-cloud repo tag` lists the tags that there are."
+    hint = "`cvmfs-cloud repo tag`, or `status` of a running service, lists the tags that there are."
 
 
 class TagTaken(TagRefused):
     """A tag of this name is on another revision."""
 
     code = "tag-taken"
-    hint = "Choose another name; `cvmfs-cloud repo tag` lists those that are taken."
+    hint = "Choose another name; `cvmfs-cloud repo tag`, or `status` of a running service, lists those that are taken."
 
 
 class TagUnknown(TagRefused):
     """There is no tag, or no revision, of this name."""
 
     code = "tag-unknown"
-    hint = "`cvmfs-cloud repo tag` lists the tags that there are."
+    hint = "`cvmfs-cloud repo tag`, or `status` of a running service, lists the tags that there are."
 
 
 class CollectionRefused(Permanent):

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from functions.errors import Permanent
 
@@ -112,25 +113,28 @@ def build_bus(settings: Settings, *, name: str = "gateway") -> EventBus:
 
 
 def build_queues(url: SecretStr) -> QueueAdmin:
-    """The queues, to be looked at and tidied up."""
+    """The queues, to be looked at and tidied up; raises AddressUnreadable."""
     from functions.adapters.rabbitmq_queues import RabbitQueueAdmin  # noqa: PLC0415
 
+    _require_url(url.get_secret_value(), "amqp", "The address of RabbitMQ")
     return RabbitQueueAdmin(url, name="queues")
 
 
 def open_bus(amqp_url: str, *, exchange: str) -> EventBus:
-    """The event bus at an address, for a client that has no other settings."""
+    """The event bus at an address, for a client that has no other settings; raises AddressUnreadable."""
     from pydantic import SecretStr  # noqa: PLC0415
 
     from functions.adapters.rabbitmq import RabbitEventBus  # noqa: PLC0415
 
+    _require_url(amqp_url, "amqp", "The address of RabbitMQ")
     return RabbitEventBus(SecretStr(amqp_url), exchange=exchange, name="cvmfs-cloud", clock=utc_now)
 
 
 def open_gateway(url: str) -> Callable[[Sequence[CloudEvent]], None]:
-    """How to send events to the gateway at a URL."""
+    """How to send events to the gateway at a URL; raises AddressUnreadable."""
     from functions.adapters.gateway_client import GatewayClient  # noqa: PLC0415
 
+    _require_url(url, "http", "The address of the gateway")
     return GatewayClient(url).send
 
 
@@ -226,6 +230,7 @@ def _buckets(settings: Settings, connection: S3Connection) -> BucketAdmin:
 def _connection(settings: Settings) -> S3Connection:
     from functions.adapters.s3_connection import S3Connection  # noqa: PLC0415
 
+    _require_url(settings.s3_endpoint, "http", "S3_ENDPOINT")
     return S3Connection(
         endpoint=settings.s3_endpoint,
         region=settings.s3_region,
@@ -239,10 +244,26 @@ def _connection(settings: Settings) -> S3Connection:
 
 
 class AddressUnreadable(Permanent):
-    """The place of a repository is written in a way nobody understands."""
+    """The place of a repository, or of a server, is written in a way nobody understands."""
 
     code = "address-unreadable"
+
+
+class StorageUnreadable(AddressUnreadable):
+    """The place of a repository is."""
+
     hint = f"Write {STORAGE_SCHEME}PATH with the repository's own folder, or {S3_SCHEME}BUCKET/PREFIX."
+
+
+def _require_url(text: str, scheme: str, what: str) -> None:
+    """Refuse what is no URL of a scheme, plain or with TLS; it is not shown, since it may hold a password."""
+    try:
+        parts = urlsplit(text)
+        readable = parts.scheme in {scheme, f"{scheme}s"} and parts.hostname and parts.port != 0
+    except ValueError:
+        readable = False
+    if not readable:
+        raise AddressUnreadable(f"{what} is no URL: write {scheme}://HOST:PORT, or {scheme}s:// for TLS.")
 
 
 class S3NotSet(Permanent):
@@ -263,14 +284,14 @@ def open_storage(address: str) -> BlobStore:
     if address.startswith(S3_SCHEME):
         bucket, _, prefix = address.removeprefix(S3_SCHEME).partition("/")
         if not bucket:
-            raise AddressUnreadable(f"{address!r} names no bucket.")
+            raise StorageUnreadable(f"{address!r} names no bucket.")
         from functions.adapters.s3 import S3BlobStore  # noqa: PLC0415
 
         return S3BlobStore(s3_from_environment(os.environ), bucket, prefix)
     from functions.adapters.directory import DirectoryBlobStore  # noqa: PLC0415
 
     if not address.removeprefix(STORAGE_SCHEME) or not address.startswith(STORAGE_SCHEME):
-        raise AddressUnreadable(f"{address!r} is not the address of a storage.")
+        raise StorageUnreadable(f"{address!r} is not the address of a storage.")
     return DirectoryBlobStore(Path(address.removeprefix(STORAGE_SCHEME)))
 
 
@@ -290,6 +311,7 @@ def s3_from_environment(mapping: Mapping[str, str]) -> S3Connection:
     missing = [names[field][-1] for field, value in found.items() if not value]
     if missing:
         raise S3NotSet(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set.")
+    _require_url(found["endpoint"], "http", "AWS_ENDPOINT_URL")
     from pydantic import SecretStr  # noqa: PLC0415
 
     from functions.adapters.s3_connection import S3Connection  # noqa: PLC0415
@@ -314,7 +336,7 @@ def open_server(address: str, fqrn: str) -> BlobStore:
     else:
         above, _, name = address.rstrip("/").rpartition("/")
     if name != fqrn or above == S3_SCHEME.rstrip("/"):
-        raise AddressUnreadable(f"{address!r} is not named {fqrn}, so it is not served as /cvmfs/{fqrn}.")
+        raise StorageUnreadable(f"{address!r} is not named {fqrn}, so it is not served as /cvmfs/{fqrn}.")
     return open_storage(above)
 
 

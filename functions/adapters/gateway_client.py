@@ -9,10 +9,17 @@ import urllib3
 from cloudevents.conversion import to_structured
 from cloudevents.http import CloudEvent
 
+from functions.adapters.http import told
 from functions.errors import EventRefused, GatewayUnavailable
 
 BATCH = "application/cloudevents-batch+json"
 TIMEOUT_S = 60
+
+
+class GatewayRefused(EventRefused):
+    """The gateway does not take these events, or it is no gateway."""
+
+    hint = "Nothing was asked for. Is this the gateway of the service?"
 
 
 class GatewayClient:
@@ -24,25 +31,25 @@ class GatewayClient:
         self._http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=TIMEOUT_S), retries=False)
 
     def send(self, events: Sequence[CloudEvent]) -> None:
-        """Return when the gateway has accepted the events; raises EventRefused with its reasons, GatewayUnavailable."""
+        """Return when the gateway has accepted the events; raises GatewayRefused with reasons, GatewayUnavailable."""
         body = json.dumps([json.loads(to_structured(event)[1]) for event in events]).encode()
         try:
             answer = self._http.request("POST", self._url, body=body, headers={"content-type": BATCH})
         except urllib3.exceptions.HTTPError as err:
-            raise GatewayUnavailable(f"{self._url}: {type(err).__name__}") from err
+            raise GatewayUnavailable(f"{self._url}: {told(err)}") from err
         if answer.status == 202:
             return
-        told = _problem(answer.data)
+        problem = _problem(answer.data)
         if 400 <= answer.status < 500:
-            raise EventRefused(f"{self._url} answered {answer.status}: {told}")
-        raise GatewayUnavailable(f"{self._url} answered {answer.status}: {told}")
+            raise GatewayRefused(f"{self._url} answered {answer.status}{problem}")
+        raise GatewayUnavailable(f"{self._url} answered {answer.status}{problem}")
 
 
 def _problem(body: bytes) -> str:
-    """What a problem body (RFC 9457) says, or the beginning of any other."""
+    """What a problem body (RFC 9457) says after the status; nothing for any other, which no gateway sends."""
     try:
         problem = json.loads(body)
         faults = problem.get("faults") or []
-        return "; ".join([str(problem["detail"]), *map(str, faults)])
+        return ": " + "; ".join([str(problem["detail"]), *map(str, faults)])
     except (ValueError, KeyError, AttributeError):
-        return repr(body[:200])
+        return ""

@@ -75,12 +75,18 @@ class HttpReader:
         try:
             response = self._http.request(method, url, decode_content=False)
         except urllib3.exceptions.HTTPError as error:
-            raise StoreUnavailable(f"{method} {url}: {error}") from error
+            raise StoreUnavailable(f"{method} {url}: {told(error)}") from error
         if response.status == 404:
             return None
         if response.status != 200:
             raise StoreUnavailable(f"{method} {url} was answered {response.status}")
         return response
+
+
+def told(error: urllib3.exceptions.HTTPError) -> str:
+    """What went wrong at last, without the names of urllib3's objects and how often it was tried."""
+    text = str(getattr(error, "reason", None) or error)
+    return text.partition(": ")[2] if text.startswith("HTTP") else text
 
 
 class FolderReader:

@@ -38,7 +38,10 @@ def serve(folder: Path) -> None:
 
 
 def up(folder: Path, *, progress: Progress = quiet) -> StackFile:
-    """Start a stack that stays; on a running one it does nothing. Raises LocalServerError with the log's last lines."""
+    """Start a stack that stays; on a running one it does nothing. Raises LocalServerError with the log's last lines.
+
+    Ctrl-C while it starts stops it again.
+    """
     running = StackFile.read(folder)
     if running is not None:
         return running
@@ -53,6 +56,21 @@ def up(folder: Path, *, progress: Progress = quiet) -> StackFile:
             stderr=output,
             start_new_session=True,
         )
+    try:
+        running = _wait_until_up(child, folder, log, progress)
+    except KeyboardInterrupt:
+        child.terminate()
+        child.wait()
+        raise
+    if running is not None:
+        return running
+    child.terminate()
+    last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    raise LocalServerError(f"The stack did not start.\n{last}", next_step=f"The whole log is {log}.")
+
+
+def _wait_until_up(child: subprocess.Popen[bytes], folder: Path, log: Path, progress: Progress) -> StackFile | None:
+    """Tell what the log says until the stack is up; None if its process ends, or it takes too long."""
     told = 0
     give_up_at = time.monotonic() + START_LIMIT_S
     while child.poll() is None and time.monotonic() < give_up_at:
@@ -64,9 +82,7 @@ def up(folder: Path, *, progress: Progress = quiet) -> StackFile:
         if stack is not None and lines and lines[-1] == "up":
             return stack
         time.sleep(0.1)
-    child.terminate()
-    last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise LocalServerError(f"The stack did not start.\n{last}", next_step=f"The whole log is {log}.")
+    return None
 
 
 def down(folder: Path, *, progress: Progress = quiet) -> bool:

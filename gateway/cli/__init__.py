@@ -10,9 +10,12 @@ def main() -> None:
     """Run the command line of this process."""
     # What is imported stays: looking through it for garbage again and again takes a tenth of the time to the help.
     gc.disable()
-    from gateway.cli.commands import program  # noqa: PLC0415
+    try:
+        from gateway.cli.commands import program  # noqa: PLC0415
 
-    command_line = program(sys.argv[1:])
+        command_line = program(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(130)
     gc.freeze()
     gc.enable()
     command_line()

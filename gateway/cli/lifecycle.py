@@ -19,6 +19,7 @@ from gateway.cli.options import (
     Timeout,
     Wait,
     Yes,
+    require_tag_name,
 )
 from gateway.cli.wishes import Service, ask, wished
 
@@ -90,7 +91,7 @@ def change(
     fqrn: Fqrn,
     assignments: Annotated[
         list[str],
-        typer.Argument(metavar="NAME=VALUE...", help="A setting and its value in JSON; null for the service's own."),
+        typer.Argument(metavar="NAME=VALUE", help="A setting and its value in JSON; null for the service's own."),
     ],
     *,
     gateway: Gateway = None,
@@ -140,6 +141,10 @@ def tag(
 
     if sum((add is not None, move is not None, bool(remove))) != 1:
         raise typer.BadParameter("add, move or remove tags, one of them at a time", param_hint="--add")
+    for option, names in (("--add", [add]), ("--move", [move]), ("--remove", remove or [])):
+        for name in names:
+            if name is not None:
+                require_tag_name(name, option)
     service = Service.find(gateway, folder)
     if remove:
         confirm(f"Remove from {fqrn}: {', '.join(remove)}?", force=yes)
@@ -215,13 +220,23 @@ def resign(
 def _place(text: str | None) -> dict[str, object]:
     if text is None:
         return {}
-    return {"revision": int(text)} if text.isascii() and text.isdigit() and len(text) < 20 else {"root_hash": text}
+    if text.isascii() and text.isdigit() and len(text) < 20:
+        return {"revision": int(text)}
+    from functions.cvmfs.address import Digest  # noqa: PLC0415
+    from functions.cvmfs.errors import FormatError  # noqa: PLC0415
+
+    try:
+        return {"root_hash": str(Digest.parse(text))}
+    except FormatError as err:
+        raise typer.BadParameter(f"{text!r} is no number of a revision and no root hash", param_hint="--hash") from err
 
 
 def _assignment(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
+    name, _, value = text.partition("=")
+    if not name:
+        raise typer.BadParameter("write NAME=VALUE: the name of a setting is missing", param_hint=text)
     try:
         return name, json.loads(value)
     except ValueError as err:
-        hint = "NAME=VALUE" if equals else f"{text}=VALUE"
-        raise typer.BadParameter(f"write {hint} with a number, true, false or null", param_hint=text) from err
+        message = f"write {name}=VALUE with a number, true, false or null"
+        raise typer.BadParameter(message, param_hint=text) from err

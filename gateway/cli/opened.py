@@ -84,11 +84,16 @@ def shown_storage(storage: str) -> str:
 
 def confirm(question: str, *, force: bool) -> None:
     """Ask the person at the terminal; a program, or ``--force``, is not asked. Ends with 1 unless the answer is y."""
-    if force or not _is_asked():
+    if not would_ask(force=force):
         return
     if not typer.confirm(question, err=True):
         say("Nothing was changed.")
         raise typer.Exit(ExitCode.REFUSED)
+
+
+def would_ask(*, force: bool) -> bool:
+    """Whether `confirm` asks anybody."""
+    return not force and _is_asked()
 
 
 def _is_asked() -> bool:

@@ -40,12 +40,34 @@ def repository_path(text: str) -> str:
     return "" if path == "/" else path
 
 
+def require_tag_name(name: str, option: str) -> None:
+    """Refuse a name that no tag can have as wrong usage of an option."""
+    from functions.cvmfs import history  # noqa: PLC0415
+    from functions.cvmfs.errors import HistoryError  # noqa: PLC0415
+
+    try:
+        history.require_tag_name(name)
+    except HistoryError as err:
+        raise typer.BadParameter(str(err), param_hint=option) from err
+
+
 def public_keys(files: list[Path]) -> list[bytes] | None:
     """The master keys in some files; None without any, which means: signatures are not checked against one."""
+    return [_public_key(file) for file in files] or None
+
+
+def _public_key(file: Path) -> bytes:
+    from functions.cvmfs.errors import FormatError  # noqa: PLC0415
+    from functions.cvmfs.signing import load_public_key  # noqa: PLC0415
+
     try:
-        return [file.read_bytes() for file in files] or None
+        pem = file.read_bytes()
+        load_public_key(pem)
     except OSError as err:
-        raise typer.BadParameter(f"{err.filename} cannot be read: {err.strerror}", param_hint="--key") from err
+        raise typer.BadParameter(f"{file} cannot be read: {err.strerror}", param_hint="--key") from err
+    except FormatError as err:
+        raise typer.BadParameter(f"{file} is no public key: name a file FQRN.pub", param_hint="--key") from err
+    return pem
 
 
 def tell_unsigned(keys: list[bytes] | None) -> None:

@@ -15,10 +15,11 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
+from typer._click.exceptions import NoArgsIsHelpError, UsageError
 from typer.core import TyperGroup
 
 from functions.cvmfs.errors import FormatError
-from functions.errors import CloudError, Retryable, StoreUnavailable
+from functions.errors import CloudError, Retryable, StoreUnavailable, sentence
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -28,6 +29,9 @@ P = ParamSpec("P")
 EXIT_CODES = "Exit codes: 0 done; 1 findings, or refused; 2 wrong usage; 3 failed for now, try again."
 
 SHOWN_EVERY_S = 0.1
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
 
 _WIDE = 10_000
 """Columns of a table that no terminal shows: nothing is cut for a program that reads it."""
@@ -43,27 +47,50 @@ class ExitCode(IntEnum):
 
 
 class Commands(TyperGroup):
-    """The group of all commands, which turns errors into messages and exit codes."""
+    """The group of all commands, which turns errors into messages of one line and exit codes."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Read what stands before the name of a command."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except UsageError as err:
+            raise _misused(err) from err
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         try:
             return super().invoke(ctx)
+        except UsageError as err:
+            raise _misused(err) from err
+        except KeyboardInterrupt:
+            say("Interrupted.")
+            raise typer.Exit(INTERRUPTED) from None
         except StoreUnavailable as err:
-            raise _ended(
-                f"{err}. Is the address right, and the server up? Then try again.", ExitCode.TRY_AGAIN
-            ) from err
+            message = sentence(f"{err}") + " Are address and keys right, and is the server up? Then try again."
+            raise _ended(message, ExitCode.TRY_AGAIN) from err
         except CloudError as err:
             code = ExitCode.TRY_AGAIN if isinstance(err, Retryable) else ExitCode.REFUSED
             raise _ended(err.explained(), code) from err
         except FormatError as err:
-            message = f"The repository is damaged: {err}. Look at it with `cvmfs-cloud repo check`."
+            message = sentence(f"The repository is damaged: {err}") + " Look at it with `cvmfs-cloud repo check`."
             raise _ended(message, ExitCode.REFUSED) from err
+        except OSError as err:
+            if err.filename is None:
+                raise
+            raise _ended(f"{err.filename}: {err.strerror}.", ExitCode.REFUSED) from err
 
 
 def _ended(message: str, code: ExitCode) -> typer.Exit:
     say("Error: " + printable(message, keep="\n"))
     return typer.Exit(code)
+
+
+def _misused(err: UsageError) -> Exception:
+    """The end of a command that was called wrongly; a group without a command shows its help instead."""
+    if isinstance(err, NoArgsIsHelpError):
+        return err
+    where = "" if err.ctx is None else f" See `{err.ctx.command_path} --help`."
+    return _ended(sentence(err.format_message()) + where, ExitCode.USAGE)
 
 
 def say(text: str) -> None:

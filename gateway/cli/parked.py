@@ -35,7 +35,7 @@ StepName = Annotated[
 ]
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID]...", help="Only messages with these ids, as `queue show` has them."),
+    typer.Argument(metavar="ID", help="Only messages with these ids, as `queue show` has them."),
 ]
 OlderThan = Annotated[
     timedelta | None,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.opened import confirm
-from gateway.cli.options import DEFAULT_FOLDER, AsJson, StackFolder
+from gateway.cli.opened import confirm, would_ask
+from gateway.cli.options import DEFAULT_FOLDER, AsJson, StackFolder, Yes
 from gateway.cli.output import (
     ExitCode,
     ago,
@@ -127,7 +127,7 @@ def drop(
     older_than: OlderThan = None,
     repository: OfRepository = None,
     reason: Reason = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     folder: StackFolder = DEFAULT_FOLDER,
     as_json: AsJson = False,
 ) -> None:
@@ -150,8 +150,9 @@ def drop(
     with queues.chosen(step, selection) as (hold, chosen):
         now = wiring.utc_now()
         if chosen:
-            for line in brief_lines(chosen, now):
-                say(printable(line))
+            if would_ask(force=yes):
+                for line in brief_lines(chosen, now):
+                    say(printable(line))
             confirm(f"Drop {counted(len(chosen), 'message')} of {step} for good?", force=yes)
             repositories = redriving.concerned(chosen)
             if step in FED_BY_BUCKETS:

@@ -24,6 +24,7 @@ from gateway.cli.options import (
     NewTagMessage,
     Storage,
     repository_path,
+    require_tag_name,
 )
 from gateway.cli.output import counted, now_and_then, printable, progress_bar, say, shown_size, write_json, write_line
 from gateway.cli.tree_options import AllowEmpty, Checksum, Compressed, Owner, Xattrs, shown_remarks
@@ -170,13 +171,7 @@ def publish(
 
 def require_free_tag(name: str, history: History) -> None:
     """Refuse a tag that cannot be put on the new revision, before anything is read or stored."""
-    from functions.cvmfs.errors import HistoryError  # noqa: PLC0415
-    from functions.cvmfs.history import require_tag_name  # noqa: PLC0415
-
-    try:
-        require_tag_name(name)
-    except HistoryError as err:
-        raise typer.BadParameter(str(err), param_hint="--tag") from err
+    require_tag_name(name, "--tag")
     if history.tag(name) is not None:
         raise TagTaken(f"There is a tag {name!r} already.")
 

@@ -7,7 +7,21 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import typer
+from functions.errors import Permanent
+
+
+class NoService(Permanent):
+    """Nobody said where the service is."""
+
+    code = "no-service"
+
+    def __init__(self, folder: Path, other_way: str) -> None:
+        super().__init__(f"No stack runs in {folder}, and nothing else says where the service is.")
+        self.other_way = other_way
+
+    def explained(self) -> str:
+        """The message, and the ways to say it."""
+        return f"{self} Start one with `cvmfs-cloud stack up`, name its folder with --folder, or {self.other_way}."
 
 SOURCE = "/cvmfs-cloud/cli"
 """The CloudEvents `source` of what the command line asks the service for."""
@@ -29,12 +43,15 @@ def stack_settings(folder: Path) -> Mapping[str, str] | None:
 
 
 def service_settings(needed: str, folder: Path) -> Mapping[str, str]:
-    """The settings of the service: the environment if it has the one that is `needed`, else the local stack's."""
+    """The settings of the service: the environment if it has the one that is `needed`, else the local stack's.
+
+    Raises NoService.
+    """
     if os.environ.get(needed):
         return os.environ
     settings = stack_settings(folder)
     if settings is None:
-        raise typer.BadParameter(f"no stack runs in {folder}; run it there, or set {needed} in the environment")
+        raise NoService(folder, f"set {needed} in the environment")
     return settings
 
 
@@ -46,10 +63,10 @@ def setting_of(settings: Mapping[str, str], name: str) -> str:
 
 
 def repository_address(url: str | None, folder: Path, fqrn: str) -> str:
-    """Where a repository is published: below `url`, else where the local stack has them."""
+    """Where a repository is published: below `url`, else where the local stack has them; raises NoService."""
     base = url or stack_file(folder).get("repository_url")
     if not isinstance(base, str):
-        raise typer.BadParameter(f"no stack runs in {folder}, so say where repositories are", param_hint="--url")
+        raise NoService(folder, "say with --url where repositories are")
     return _below(base, fqrn)
 
 

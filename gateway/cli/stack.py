@@ -26,7 +26,7 @@ def up(folder: StackFolder = DEFAULT_FOLDER) -> None:
     from functions.local import background  # noqa: PLC0415
 
     running = background.up(folder, progress=say)
-    write_line(f"dashboard     {running.gateway_url}")
+    write_line(f"gateway       {running.gateway_url}")
     write_line(f"S3            {running.s3_url}")
     write_line(f"repositories  {running.repository_url}")
 

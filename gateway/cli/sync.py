@@ -13,8 +13,12 @@ from functions.errors import Permanent, Retryable
 from gateway.cli.options import DEFAULT_FOLDER, AsJson, StackFolder, Timeout, repository_name
 from gateway.cli.output import counted, printable, say, write_json, write_line
 from gateway.cli.service import SOURCE, service_settings, setting_of
+from gateway.cli.wishes import require_known, settings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from events import ReconciliationRequested
     from functions.ports import EventBus
     from functions.publishing.comparison import Difference
     from functions.publishing.reconciliations import Reconciliation
@@ -63,18 +67,20 @@ def sync(
     if every and (dry_run or wait or prefix or allow_empty):
         raise typer.BadParameter("--all goes with no other option: it is what the timer does")
     if every:
-        write_line(f"Asked for {counted(_ask_for_all(folder), 'repository', 'repositories')}.")
+        asked = _ask_for_all(folder)
+        _tell(asked, f"Asked for {counted(len(asked), 'repository', 'repositories')}.", as_json=as_json)
         return
     assert fqrn is not None
     if dry_run:
         _show(_reconciling(fqrn, folder, allow_empty=allow_empty), _scope(prefix), as_json=as_json)
         return
-    cause = _ask(fqrn, folder, prefix=prefix, allow_empty=allow_empty)
+    require_known(settings_of(service_settings("AMQP_URL", folder)), fqrn)
+    asked_for = _ask(fqrn, folder, prefix=prefix, allow_empty=allow_empty)
     if not wait:
-        write_line(f"Asked for {fqrn}; `cvmfs-cloud status` shows how it went.")
+        _tell([asked_for], f"Asked for {fqrn}; `cvmfs-cloud status` shows how it went.", as_json=as_json)
         return
     give_up_at = time.monotonic() + timeout
-    done = _wait_until_done(fqrn, cause, folder, give_up_at)
+    done = _wait_until_done(fqrn, asked_for.cause, folder, give_up_at)
     while left := _count(_reconciling(fqrn, folder, allow_empty=allow_empty), _scope(prefix)):
         if time.monotonic() >= give_up_at:
             raise NotReconciled(f"{fqrn}: {counted(left, 'difference is', 'differences are')} not published in time.")
@@ -101,25 +107,33 @@ def _scope(prefix: str) -> Scope:
 # Asking
 
 
-def _ask(fqrn: str, folder: Path, *, prefix: str, allow_empty: bool) -> str:
-    """Ask for a reconciliation, and return its cause, by which it is found again."""
+def _ask(fqrn: str, folder: Path, *, prefix: str, allow_empty: bool) -> ReconciliationRequested:
+    """Ask for a reconciliation; it is found again by its cause."""
     from functions import wiring  # noqa: PLC0415
 
     cause = f"cvmfs-cloud sync {wiring.utc_now().isoformat(timespec='milliseconds')}"
-    request(fqrn, folder, cause=cause, prefix=prefix, allow_empty=allow_empty, again=True)
-    return cause
+    return request(fqrn, folder, cause=cause, prefix=prefix, allow_empty=allow_empty, again=True)
 
 
-def request(fqrn: str, folder: Path, **wish: Any) -> None:
-    """Send ``reconciliation.requested`` with these fields."""
+def request(fqrn: str, folder: Path, **wish: Any) -> ReconciliationRequested:
+    """Send ``reconciliation.requested`` with these fields, and return it."""
     from events import ReconciliationRequested  # noqa: PLC0415
     from functions import wiring  # noqa: PLC0415
 
     wanted = ReconciliationRequested(repository=fqrn, **wish)
     _bus(folder).publish([wanted.to_cloudevent(source=SOURCE, time=wiring.utc_now())])
+    return wanted
 
 
-def _ask_for_all(folder: Path) -> int:
+def _tell(requests: Sequence[ReconciliationRequested], message: str, *, as_json: bool) -> None:
+    """Say what was asked for, or its events in the form that `ask` of other wishes has."""
+    if as_json:
+        write_json([{"id": wanted.id, "type": wanted.TYPE, "status": "accepted"} for wanted in requests])
+    else:
+        write_line(message)
+
+
+def _ask_for_all(folder: Path) -> Sequence[ReconciliationRequested]:
     from events import ReconciliationRequested  # noqa: PLC0415
     from functions import wiring  # noqa: PLC0415
     from functions.publishing.records import repository_names  # noqa: PLC0415
@@ -130,7 +144,7 @@ def _ask_for_all(folder: Path) -> int:
     cause = f"cvmfs-cloud sync --all {now.isoformat(timespec='milliseconds')}"
     requests = [ReconciliationRequested(repository=name, cause=cause) for name in names]
     _bus(folder).publish([request.to_cloudevent(source=SOURCE, time=now) for request in requests])
-    return len(names)
+    return requests
 
 
 def _bus(folder: Path) -> EventBus:

@@ -17,6 +17,7 @@ from gateway.cli.options import (
     RemovedTags,
     TagMessage,
     public_keys,
+    require_tag_name,
     storage_address,
     tell_unsigned,
 )
@@ -71,15 +72,10 @@ def tag(
 
 
 def _add(storage: str, keys: Path, name: str, message: str, at: str | None, *, as_json: bool) -> None:
-    from functions.cvmfs.errors import TagError  # noqa: PLC0415
-    from functions.cvmfs.history import require_tag_name  # noqa: PLC0415
     from functions.publishing.revision import TagRequest  # noqa: PLC0415
     from functions.publishing.tagging import add_tag  # noqa: PLC0415
 
-    try:
-        require_tag_name(name)
-    except TagError as err:
-        raise typer.BadParameter(str(err), param_hint="--add") from err
+    require_tag_name(name, "--add")
     place = None if at is None else _place(at)
     with open_publisher(storage, keys) as publisher:
         added = add_tag(publisher, TagRequest(name, message), place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +34,12 @@ POLL_S = 0.25
 """Seconds between two looks at the manifest."""
 
 
+def _sha256(text: str) -> str:
+    if not re.fullmatch("[0-9A-Fa-f]{64}", text):
+        raise typer.BadParameter(f"{text!r} is no SHA-256 hash: write its 64 hexadecimal digits")
+    return text.lower()
+
+
 class NotVisible(Retryable):
     """What was waited for has not become visible in time."""
 
@@ -49,7 +56,8 @@ def wait(
     timeout: Timeout = 60.0,
     absent: Annotated[bool, typer.Option("--absent", help="Wait until the path is gone.")] = False,
     sha256: Annotated[
-        str | None, typer.Option(metavar="HEX", help="Wait until the file has this content.", show_default=False)
+        str | None,
+        typer.Option(metavar="HEX", parser=_sha256, help="Wait until the file has this content.", show_default=False),
     ] = None,
     key: MasterKeys = None,
 ) -> None:
@@ -90,7 +98,7 @@ class _Watch:
 
         try:
             if self.fetch(MANIFEST_PATH) is None:
-                self.outcome = "no repository"
+                self.outcome = "there is no repository"
                 return None
             repository = Repository.open(self.fetch, public_keys=self.keys, fqrn=self.fqrn, now=now)
             if repository.manifest.root == self.seen:
@@ -116,7 +124,7 @@ class _Watch:
         content = hashlib.sha256()
         for block in snapshot.blocks(self.path):
             content.update(block)
-        if content.hexdigest() == self.sha256.lower():
+        if content.hexdigest() == self.sha256:
             return True
         self.outcome = "is there, with other content"
         return False

@@ -6,6 +6,7 @@ import getpass
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +16,7 @@ import typer
 
 from functions.errors import Permanent, Retryable
 from gateway.cli.output import say, write_json, write_line
-from gateway.cli.service import SOURCE, setting_of, stack_file, stack_settings
+from gateway.cli.service import SOURCE, NoService, setting_of, stack_file, stack_settings
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
 W = TypeVar("W", bound="Wish")
 
 POLL_S = 0.25
-
-
-class NoService(Permanent):
-    """Nobody said where the service is."""
-
-    code = "no-service"
-    hint = "Start one with `cvmfs-cloud stack up`, or name --gateway; AMQP_URL in the environment does as well."
 
 
 class NotDoneYet(Retryable):
@@ -65,12 +59,12 @@ class Service:
         from functions import wiring  # noqa: PLC0415
 
         url = gateway or stack_file(folder).get("gateway_url")
-        settings = _settings((stack_settings(folder) if gateway is None else None) or os.environ)
+        settings = settings_of((stack_settings(folder) if gateway is None else None) or os.environ)
         if isinstance(url, str):
             return cls(wiring.open_gateway(url), settings)
         amqp_url = os.environ.get("AMQP_URL")
         if amqp_url is None:
-            raise NoService(f"No stack runs in {folder}, and nothing else says where the service is.")
+            raise NoService(folder, "name --gateway; AMQP_URL in the environment does as well")
         bus = wiring.open_bus(amqp_url, exchange=setting_of(os.environ, "event_exchange"))
         return cls(lambda events: bus.publish(_admitted(events)), settings)
 
@@ -106,11 +100,12 @@ def wished(kind: type[W], **fields: Any) -> W:
 def ask(service: Service, wishes: Sequence[Wish], done: str, *, wait: bool, timeout: float, as_json: bool) -> None:
     """Send wishes and say so, or with `wait` say `done` when the service has noted all of them.
 
-    Raises WishRefused, NotDoneYet, and what sending raises.
+    Raises RepositoryUnknown where that can be found out, WishRefused, NotDoneYet, and what sending raises.
     """
     from functions import wiring  # noqa: PLC0415
 
     state = service.state("--wait") if wait else None
+    require_known(service.settings, wishes[0].repository)
     now = wiring.utc_now()
     service.send([wish.to_cloudevent(source=SOURCE, time=now) for wish in wishes])
     give_up_at = time.monotonic() + timeout
@@ -128,6 +123,19 @@ def ask(service: Service, wishes: Sequence[Wish], done: str, *, wait: bool, time
         say("It is accepted, and kept until it is done; --wait waits for that.")
 
 
+def require_known(settings: Settings | None, fqrn: str) -> None:
+    """Refuse a name that the service does not know, before anything is asked of it; raises RepositoryUnknown.
+
+    Who cannot read its records now asks all the same: what is asked for is kept.
+    """
+    from functions import wiring  # noqa: PLC0415
+    from functions.publishing.records import load_record  # noqa: PLC0415
+
+    if settings is not None:
+        with suppress(Retryable):
+            load_record(wiring.build_state(settings), fqrn)
+
+
 def _wait(wish: Wish, state: BlobStore, timeout: float, give_up_at: float) -> None:
     from events import TYPE_PREFIX  # noqa: PLC0415
     from functions.publishing.records import Problem, load_record, problem_path  # noqa: PLC0415
@@ -143,7 +151,8 @@ def _wait(wish: Wish, state: BlobStore, timeout: float, give_up_at: float) -> No
         time.sleep(POLL_S)
 
 
-def _settings(mapping: Mapping[str, str]) -> Settings | None:
+def settings_of(mapping: Mapping[str, str]) -> Settings | None:
+    """The service's settings, if they are all there."""
     from functions.settings import Settings, SettingsError  # noqa: PLC0415
 
     try:

@@ -98,7 +98,7 @@ def test_an_older_tag_shows_the_older_tree(repository):
     assert run("repo", "ls", repository.folder, "--tag", "v1").stdout == "lib\nlink\n"
     unknown = run("repo", "ls", repository.folder, "--tag", "v2")
     assert unknown.exit_code == 1
-    assert "has no tag 'v2'. `cvmfs-cloud repo tag` lists the tags that there are." in unknown.stderr
+    assert "has no tag 'v2'. `cvmfs-cloud repo tag`, or `status`" in unknown.stderr
 
 
 def test_a_file_is_written_byte_by_byte(repository):
@@ -147,7 +147,8 @@ def test_a_server_that_does_not_answer_ends_with_three(repository):
         pass
     result = run("repo", "ls", f"{base}/{FQRN}")
     assert result.exit_code == 3
-    assert "Is the address right, and the server up?" in result.stderr
+    assert "/.cvmfspublished: Failed to establish a new connection: [Errno 111] Connection refused." in result.stderr
+    assert "is the server up?" in result.stderr
 
 
 def test_a_key_that_cannot_be_read_is_wrong_usage(repository):

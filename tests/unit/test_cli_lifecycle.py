@@ -9,9 +9,10 @@ import pytest
 from cloudevents.conversion import to_structured
 from structlog.testing import capture_logs
 
-from events import GarbageCollected, RepositoryDeleted, SettingsRequested, TagRequested, read_event
+from events import GarbageCollected, RenewalRequested, RepositoryDeleted, SettingsRequested, TagRequested, read_event
 from functions import wiring
 from functions.adapters.gateway_client import BATCH
+from functions.errors import StoreUnavailable
 from functions.publishing.records import RepositorySettings, Standing, load_record
 from gateway.cli import opened, wishes
 from tests.cli_repository import run
@@ -106,7 +107,12 @@ def test_settings_are_written_in_json(running):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("files_limit", "write files_limit=VALUE"), ("files_limit=many", "write NAME=VALUE"), ("x=[1]", "data.changes")],
+    [
+        ("files_limit", "write files_limit=VALUE"),
+        ("files_limit=many", "write files_limit=VALUE"),
+        ("=1", "the name of a setting is missing"),
+        ("x=[1]", "data.changes"),
+    ],
 )
 def test_what_is_no_assignment_is_wrong_usage(running, text, told):
     result = running.run("repository", "set", FQRN, text)
@@ -237,3 +243,49 @@ def test_without_any_service_the_command_says_how_to_name_one(tmp_path):
 def test_a_repository_nobody_has_is_told_at_once(running):
     result = running.run("repository", "suspend", "nobody.infn.it", "--wait")
     assert (result.exit_code, "there is no repository nobody.infn.it" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tag", "-a", "v1"),
+        ("rollback", "-y"),
+        ("resign",),
+        ("gc", "-y"),
+        ("repository", "suspend"),
+        ("repository", "delete", "-y"),
+        ("sync",),
+    ],
+    ids=" ".join,
+)
+def test_of_a_repository_that_nobody_knows_nothing_is_asked(running, arguments):
+    words = arguments[:2] if arguments[0] == "repository" else arguments[:1]
+    result = running.run(*words, "nobody.infn.it", *arguments[len(words) :], environment={"AMQP_URL": None})
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: there is no repository nobody.infn.it. Request the repository first.\n"
+    assert not [event for event in running.world.bus.published if event["subject"] == "nobody.infn.it"]
+
+
+def test_a_wish_is_sent_also_while_the_records_cannot_be_read(running, monkeypatch):
+    def down(*_):
+        raise StoreUnavailable("S3 is down")
+
+    monkeypatch.setattr(running.world.state, "get", down)
+    running.busy = True
+    assert running.run("resign", FQRN).exit_code == 0
+    assert running.world.bus.published[-1]["type"] == RenewalRequested.TYPE
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("-a", "bad name!"), "Invalid value for --add: 'bad name!' is not a tag name"),
+        (("-r", ""), "Invalid value for --remove: '' is not a tag name"),
+        (("-a", "v1", "-h", "abc"), "Invalid value for --hash: 'abc' is no number of a revision and no root hash"),
+    ],
+    ids=["add", "remove", "hash"],
+)
+def test_names_and_places_of_tags_are_judged_before_anything_is_sent(running, options, told):
+    result = running.run("tag", FQRN, *options)
+    assert result.exit_code == 2
+    assert told in result.stderr

@@ -127,7 +127,7 @@ def test_a_started_stack_says_where_everything_is(tmp_path, monkeypatch):
     monkeypatch.setattr(background, "up", up)
     result = run("stack", "up", "--folder", tmp_path)
     assert (result.exit_code, result.stderr) == (0, f"starting in {tmp_path}\n")
-    assert "dashboard     http://gateway\n" in result.stdout
+    assert "gateway       http://gateway\n" in result.stdout
 
 
 SERVICE = {"ready": 1, "started": 2, "crashed": 1, "failed_starts": 0}
@@ -186,3 +186,101 @@ def test_the_readme_shows_every_command():
         for command in group.typer_instance.registered_commands
     }
     assert shown == alone | grouped
+
+
+# What goes wrong is one line, with the next step
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("nosuch",), "Error: No such command 'nosuch'. See `cvmfs-cloud --help`."),
+        (("--nosuch",), "Error: No such option: --nosuch. See `cvmfs-cloud --help`."),
+        (("queue", "show"), "Error: Missing argument 'STEP'. See `cvmfs-cloud queue show --help`."),
+        (
+            ("sync",),
+            "Error: Invalid value: name one repository, or all of them with --all. See `cvmfs-cloud sync --help`.",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line_that_says_where_to_read_on(arguments, told):
+    result = CliRunner().invoke(app, arguments, prog_name="cvmfs-cloud")
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", told + "\n")
+
+
+def test_a_group_without_a_command_shows_its_help():
+    result = run("queue")
+    assert result.exit_code == 2
+    assert "redrive" in result.output
+
+
+ELSEWHERE = {"S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "s3cret", "REPOSITORY_URL": "http://x", "AMQP_URL": "s3cret"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "told"),
+    [
+        (("queue", "list"), ELSEWHERE, "The address of RabbitMQ is no URL: write amqp://HOST:PORT"),
+        (("tag", FQRN, "-a", "v1"), ELSEWHERE, "The address of RabbitMQ is no URL: write amqp://HOST:PORT"),
+        (("tag", FQRN, "-a", "v1", "--gateway", "host:80"), {}, "The address of the gateway is no URL: write http://"),
+        (("problems", FQRN), ELSEWHERE | {"S3_ENDPOINT": "host"}, "S3_ENDPOINT is no URL: write http://HOST:PORT"),
+        (
+            ("repo", "check", "s3://cvmfs/x"),
+            {"AWS_ENDPOINT_URL": "http://:80", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
+            "AWS_ENDPOINT_URL is no URL: write http://HOST:PORT",
+        ),
+    ],
+    ids=["queue", "wish", "gateway", "S3", "storage"],
+)
+def test_an_address_that_is_none_is_told_without_what_it_may_hold(tmp_path, monkeypatch, arguments, environment, told):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments, environment=environment)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {told}")
+    assert "s3cret" not in result.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = run("stack", "up", "--folder", tmp_path / "file" / "stack")
+    assert (result.exit_code, result.stderr) == (1, f"Error: {tmp_path / 'file' / 'stack'}: Not a directory.\n")
+
+
+def test_ctrl_c_ends_with_a_line_and_the_code_of_shells(monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(background, "status", interrupted)
+    result = run("stack", "status")
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+
+
+def test_ctrl_c_while_the_command_is_loaded_shows_no_traceback():
+    code = "import sys; from gateway.cli import main; sys.modules['gateway.cli.commands'] = Stop(); main()"
+    stop = "class Stop:\n    def __getattr__(self, name): raise KeyboardInterrupt\n"
+    result = subprocess.run([sys.executable, "-c", stop + code], capture_output=True, check=False)
+    assert (result.returncode, result.stderr) == (130, b"")
+
+
+class InterruptedStart:
+    """A process that is being started when somebody presses Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def poll(self):
+        raise KeyboardInterrupt
+
+    def terminate(self):
+        self.calls.append("terminate")
+
+    def wait(self):
+        self.calls.append("wait")
+
+
+def test_ctrl_c_while_a_stack_starts_stops_it_again(tmp_path, monkeypatch):
+    started = InterruptedStart()
+    monkeypatch.setattr(background.subprocess, "Popen", lambda *_, **__: started)
+    result = run("stack", "up", "--folder", tmp_path)
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+    assert started.calls == ["terminate", "wait"]

@@ -85,8 +85,9 @@ def test_a_repository_under_another_name_is_refused(repository):
 
 def test_without_a_stack_the_url_has_to_be_given(tmp_path):
     result = run("status", FQRN, "--folder", tmp_path)
-    assert result.exit_code == 2
-    assert "no stack runs in" in result.stderr
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: No stack runs in {tmp_path}")
+    assert "--url" in result.stderr
 
 
 def test_the_running_stack_says_where_repositories_are_and_what_is_wrong(repository, monkeypatch):
@@ -178,3 +179,16 @@ def test_a_server_that_is_down_is_waited_for_and_told(repository):
 def test_content_of_what_is_gone_makes_no_sense():
     result = run("wait", FQRN, "/file", "--url", "http://127.0.0.1:1", "--absent", "--sha256", "0" * 64)
     assert result.exit_code == 2
+
+
+def test_what_is_no_sha_256_hash_is_wrong_usage():
+    result = run("wait", FQRN, "/file", "--url", "http://127.0.0.1:1", "--sha256", "abc")
+    assert (result.exit_code, "64 hexadecimal digits" in result.stderr) == (2, True)
+
+
+def test_a_file_that_is_no_public_key_is_told_as_such(repository, tmp_path):
+    (tmp_path / "note").write_text("no key")
+    with repository.served() as base:
+        result = run("status", FQRN, "--url", base, "--key", tmp_path / "note")
+    assert result.exit_code == 2
+    assert f"Invalid value for --key: {tmp_path / 'note'} is no public key" in result.stderr

@@ -195,7 +195,15 @@ def test_the_broker_s_address_is_enough_to_ask_and_nothing_is_not(world, tmp_pat
     nothing: dict[str, str | None] = dict.fromkeys(SERVICE)
     assert sync(FQRN, environment={**nothing, "AMQP_URL": "amqp://127.0.0.1:1"}).exit_code == 0
     result = sync(FQRN, "--folder", tmp_path, environment=nothing)
-    assert result.exit_code == 2
-    assert "no stack runs in" in result.stderr
+    assert result.exit_code == 1
+    assert "No stack runs in" in result.stderr
     (tmp_path / "stack.json").write_text(json.dumps({"settings": SERVICE}))
     assert sync(FQRN, "--folder", tmp_path, environment=nothing).exit_code == 0
+
+
+def test_programs_are_told_what_was_asked_for(world):
+    world.repository("bob")
+    for arguments, repositories in (((FQRN,), [FQRN]), (("--all",), [FQRN, "bob.infn.it"])):
+        asked = json.loads(sync(*arguments, "--json").stdout)
+        assert [wanted["id"].partition("/")[0] for wanted in asked] == repositories
+        assert {wanted["status"] for wanted in asked} == {"accepted"}
