@@ -100,7 +100,7 @@ def redrive(
     folder: StackFolder = DEFAULT_FOLDER,
     as_json: AsJson = False,
 ) -> None:
-    """Send parked messages to their step again, all of it or those that are chosen; unrouted ones to their exchange."""
+    """Send parked messages to their step again, all or those that are chosen; unrouted ones to their exchange."""
     from functions import wiring  # noqa: PLC0415
     from functions.publishing import redriving  # noqa: PLC0415
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from functions.errors import Permanent, Retryable
-from gateway.cli.options import DEFAULT_FOLDER, AsJson, StackFolder, Timeout, repository_name
+from gateway.cli.options import DEFAULT_FOLDER, AsJson, StackFolder, Timeout, Wait, repository_name
 from gateway.cli.output import counted, printable, say, write_json, write_line
 from gateway.cli.service import SOURCE, service_settings, setting_of
 from gateway.cli.wishes import require_known, settings_of
@@ -55,7 +55,7 @@ def sync(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Also believe a bucket that is empty, gone, or was made anew.")
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Return when all is published, or refused.")] = False,
+    wait: Wait = False,
     timeout: Timeout = 600.0,
     every: Annotated[bool, typer.Option("--all", help="Ask for every repository, as the timer does.")] = False,
     folder: StackFolder = DEFAULT_FOLDER,

@@ -107,7 +107,7 @@ def busy(world) -> Iterator[World]:
 
 def test_waiting_ends_when_all_is_published_or_refused(world, busy):
     differ(world)
-    result = sync(FQRN, "--wait")
+    result = sync(FQRN, "-w")
     assert (result.exit_code, result.stdout) == (0, f"{FQRN} is equal to its bucket: 5 objects, 5 differences.\n")
     with world.reader() as snapshot:
         assert snapshot.read("/b") == b"other"
