@@ -22,6 +22,8 @@ _KNOWN_TYPES = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK})
 _TYPED_OCTAL_DIGITS = 6
 _LARGEST_TIME = 2**33
 """Seconds; a time beyond the year 2242 is a mistake of the sender."""
+_TIME_DIGITS = 20
+"""Digits of seconds that are read at all: Python refuses to read thousands of them."""
 
 EXECUTABLE_MAGIC = (b"\x7fELF", b"#!")
 """How files begin that are made executable when nothing says otherwise."""
@@ -105,13 +107,13 @@ def _read_time(text: str) -> tuple[int | None, int | None]:
     text = text.strip()
     seconds, _, fraction = text.partition(".")
     if seconds.isascii() and seconds.isdigit() and (not fraction or (fraction.isascii() and fraction.isdigit())):
-        if int(seconds) > _LARGEST_TIME:
+        if len(seconds) > _TIME_DIGITS or int(seconds) > _LARGEST_TIME:
             return None, None
         return int(seconds), int(fraction[:9].ljust(9, "0")) if fraction else None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None, None
-    if moment.tzinfo is None or moment.timestamp() < 0:
+    if moment.tzinfo is None or not 0 <= moment.timestamp() <= _LARGEST_TIME:
         return None, None
     return int(moment.timestamp()), moment.microsecond * 1000 or None

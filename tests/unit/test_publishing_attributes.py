@@ -48,6 +48,8 @@ def test_a_directory_marker_settles_the_ambiguous_mode() -> None:
         pytest.param("1960-01-01T00:00:00Z", None, None, id="before the epoch"),
         pytest.param("yesterday", None, None, id="words"),
         pytest.param("99999999999999", None, None, id="a time no file has"),
+        pytest.param("9999-12-31T23:59:59Z", None, None, id="a time no file has, as a date"),
+        pytest.param("1" * 5000, None, None, id="more digits than Python reads"),
         pytest.param("", None, None, id="nothing"),
     ],
 )
