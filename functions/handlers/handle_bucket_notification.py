@@ -27,7 +27,7 @@ STAY_S = 60.0
 def handle_bucket_notification(event: CloudEvent, cloud: Cloud) -> None:
     """Take in the objects that a notification names and, where many wait behind it, those of some more.
 
-    Raises EventError if it is no notification, and the first Retryable after everything else was done.
+    Raises EventError if it is no notification, and after everything else was done the first error that is no refusal.
     """
     intake = take_in(notified_by(event), event, cloud)
     send([intake], event, cloud)

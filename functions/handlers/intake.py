@@ -50,7 +50,7 @@ class Intake:
     began: datetime
     changes: dict[str, list[ChangeRecord]] = field(default_factory=dict)
     looks: dict[str, Look] = field(default_factory=dict)
-    later: list[Retryable] = field(default_factory=list)
+    later: list[Exception] = field(default_factory=list)
 
 
 def notified_by(event: CloudEvent) -> list[Notified]:
@@ -92,6 +92,8 @@ def take_in(notified: Sequence[Notified], event: CloudEvent, cloud: Cloud) -> In
             body = json.dumps({"Records": [each.raw]}, ensure_ascii=False).encode()
             cloud.bus.park(STEP, body, reason=str(err), headers={"content-type": "application/json"})
             change = err.record if isinstance(err, RefusedAsItIs) else None
+        except Exception as err:  # noqa: BLE001 - what nobody expected of one object must not hold up all others
+            intake.later.append(err)
         if change is not None and repository is not None:
             intake.changes.setdefault(repository.repository, []).append(change)
     return intake

@@ -477,6 +477,30 @@ def test_an_older_object_does_not_displace_a_newer_one(world: World) -> None:
 # Faults
 
 
+def test_an_object_that_nobody_was_prepared_for_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.repository()
+    for key in ("cvmfs/a", "cvmfs/b", "cvmfs/c"):
+        world.source.put("alice", key, b"1")
+    real = world.source.open
+
+    def opened(bucket: str, key: str) -> object:
+        if key == "cvmfs/b":
+            raise ZeroDivisionError
+        return real(bucket, key)
+
+    monkeypatch.setattr(world.source, "open", opened)
+    world.notify("ObjectCreated:Put", "cvmfs/a", "cvmfs/b", "cvmfs/c")
+    world.deliver("handle-bucket-notification")
+    assert (world.answers[-1].status, world.answers[-1].code) == (503, "unexpected")
+    world.deliver("publish-transaction")
+    assert names(world) == ["a", "c"]
+    monkeypatch.undo()
+    world.run_until_quiet()
+    assert names(world) == ["a", "b", "c"]
+
+
 def test_a_store_that_is_down_loses_nothing(world: World) -> None:
     world.repository()
     world.upload("cvmfs/a", b"1")
