@@ -29,7 +29,7 @@ from events import (
 from events.event import time_of
 from functions.errors import EventRefused
 from functions.handlers.cloud import Cloud
-from functions.handlers.wishes import carry_out, require_existing
+from functions.handlers.wishes import carry_out, require_existing, require_same
 from functions.publishing.records import RepositoryRecord, Standing, change_record, changed_settings
 from functions.publishing.revision import TagRequest
 from functions.publishing.rollback import release, roll_back_and_pin
@@ -50,6 +50,7 @@ def edit_repository(event: CloudEvent, cloud: Cloud) -> None:
 def _do(wish: Wish, record: RepositoryRecord, event: CloudEvent, cloud: Cloud) -> list[Event]:
     if wish.id not in record.handled:
         require_existing(record)
+        require_same(record, time_of(event, cloud.clock()))
     match wish:
         # What a record says changes in one swap with the note that it did, so here the fact may still have to be told.
         case SuspensionRequested():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 import structlog
 from cloudevents.http import CloudEvent
@@ -68,6 +69,12 @@ def require_existing(record: RepositoryRecord) -> None:
     """Refuse what is wished of a repository that is deleted, or on its way out; raises RepositoryGone."""
     if not record.exists:
         raise RepositoryGone(f"{record.repository} is {record.standing.value}.")
+
+
+def require_same(record: RepositoryRecord, asked_at: datetime) -> None:
+    """Refuse what was wished, at a time (aware), of the one that had the name before; raises RepositoryGone."""
+    if record.deleted_at is not None and asked_at < record.deleted_at:
+        raise RepositoryGone(f"{record.repository} was deleted after this was asked for, and made again since.")
 
 
 def _refusal(wish: Wish, err: Permanent) -> RequestRefused:

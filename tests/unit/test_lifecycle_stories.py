@@ -567,6 +567,21 @@ def test_a_request_that_comes_while_a_repository_is_deleted_is_granted_afterward
     assert world.revision() > 900
 
 
+@pytest.mark.parametrize("kind", [SuspensionRequested, RollbackRequested])
+def test_what_was_wished_of_a_deleted_repository_does_not_concern_the_one_that_has_its_name(
+    world: World, kind: type[Wish]
+) -> None:
+    late = kind(repository=FQRN, request="late").to_cloudevent(source="/dashboard", time=world.clock())
+    asked(world, DeletionRequested, confirm=FQRN)
+    world.repository()
+    uploaded(world, ("/a", b"1"), ("/b", b"2"))
+    world.bus.publish([late])
+    world.run_until_quiet()
+    assert standing(world) is Standing.ACTIVE
+    assert shown(world) == {"/a": b"1", "/b": b"2"}
+    assert [refused.code for refused in refusals(world)] == ["repository-gone"]
+
+
 @pytest.mark.parametrize(
     "kind", [SuspensionRequested, ResumptionRequested, RollbackRequested, ReleaseRequested, RenewalRequested]
 )
