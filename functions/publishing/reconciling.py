@@ -146,9 +146,9 @@ class Reconciling:
         return judge(replace(pair, entries=(here,)), self.expected)
 
     def _note_order(self, pair: Pair, told: set[str]) -> None:
-        """Take note of a problem with an object that is published as it is."""
+        """Take note of a problem with an object that is published as it is, or left out as the rules say."""
         path = problem_path(self.record.repository, pair.key)
-        if pair.info is not None and pair.entries and path in told:
+        if pair.info is not None and path in told:
             self.in_order.add(path)
 
     def _stays_out(self, found: Difference, told: set[str]) -> bool:
