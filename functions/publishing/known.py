@@ -31,7 +31,8 @@ class KnownRepositories:
         now = self._clock()
         with self._lock:
             read_at, record = self._records.get(fqrn, (None, None))
-        if read_at is not None and record is not None and now - read_at < self._keep:
+        # A clock that is set back must not make a record be remembered until it has caught up.
+        if read_at is not None and record is not None and timedelta(0) <= now - read_at < self._keep:
             return record
         fresh = load_record(self._state, fqrn)
         with self._lock:

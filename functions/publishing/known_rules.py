@@ -73,7 +73,8 @@ class KnownRules:
         """The rules as they were a moment ago, for the many who look at objects; raises StoreUnavailable."""
         with self._lock:
             found = self._known.get(record.repository)
-        if found is not None and self._clock() - found[0] < self._keep:
+        # A clock that is set back must not make rules be remembered until it has caught up.
+        if found is not None and timedelta(0) <= self._clock() - found[0] < self._keep:
             return self._rules(record, found[1])
         return self.fresh(record)
 

@@ -80,7 +80,11 @@ class Rules:
         return max(self.sync.publish.min_interval, self.settings.min_publish_interval_s or 0)
 
     def is_due(self, last: datetime, now: datetime) -> bool:
-        """Whether a revision may follow the one of `last` at this time; both aware."""
+        """Whether a revision may follow the one of `last` at this time; both aware.
+
+        A `last` that is yet to come was made by a clock that was ahead: nobody waits until the others have caught up.
+        """
         now = now.astimezone(UTC)
-        is_paced = self.interval_s <= PATIENCE_S or now - last >= timedelta(seconds=self.interval_s)
+        is_recent = timedelta(0) <= now - last < timedelta(seconds=self.interval_s)
+        is_paced = self.interval_s <= PATIENCE_S or not is_recent
         return is_paced and self.sync.publish.is_open(now.time())

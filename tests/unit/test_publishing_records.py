@@ -93,6 +93,15 @@ def test_a_record_is_read_again_after_a_moment(state):
     assert known.get(NAME).standing is Standing.SUSPENDED
 
 
+def test_a_clock_that_is_set_back_makes_no_record_be_remembered_for_longer(state):
+    now = NOW
+    known = KnownRepositories(state, lambda: now, timedelta(seconds=5))
+    known.get(NAME)
+    change_record(state, NAME, suspended)
+    now = NOW - timedelta(hours=1)
+    assert known.get(NAME).standing is Standing.SUSPENDED
+
+
 def test_a_record_that_was_forgotten_is_read_at_once(state):
     known = KnownRepositories(state, lambda: NOW)
     known.get(NAME)

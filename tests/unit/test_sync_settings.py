@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from functions.publishing.keys import SETTINGS_KEY
+from functions.publishing.records import load_record
 from functions.publishing.sync_settings import PublishSettings, SyncSettings, SyncSettingsFault
 from tests.reconciling import look_at, settle
 from tests.unit.test_stories import content, names, tar_gz
@@ -22,6 +23,16 @@ def rule(world: World, text: str) -> None:
 def modes(world: World) -> dict[str, str]:
     with world.reader() as snapshot:
         return {path: oct(entry.mode) for path, entry in snapshot.walk() if path and "cvmfscatalog" not in path}
+
+
+def test_who_lost_a_clash_and_is_excluded_now_is_no_problem_any_more(world: World) -> None:
+    world.upload("cvmfs/a/b", b"1")
+    world.upload("cvmfs/a", b"2")
+    settle(world)
+    assert world.problems()["cvmfs/a/b"].code == "path-clash"
+    rule(world, 'exclude = ["a/b"]')
+    assert world.problems() == {}
+    assert names(world) == ["a"]
 
 
 def test_the_settings_are_followed_and_not_published(world: World) -> None:
@@ -167,6 +178,25 @@ def test_a_window_that_is_opened_lets_waiting_changes_through(world: World) -> N
     world.delete(SETTINGS_KEY)
     settle(world)
     assert names(world) == ["a"]
+
+
+def test_a_clock_that_was_ahead_holds_back_no_revision(world: World) -> None:
+    rule(world, "[publish]\nmin_interval = 3600\n")
+    world.clock.now += timedelta(days=300)
+    world.upload("cvmfs/a", b"1")
+    settle(world)
+    world.clock.now -= timedelta(days=300)
+    world.upload("cvmfs/b", b"2")
+    settle(world)
+    assert names(world) == ["a", "b"]
+
+
+def test_rules_are_read_anew_by_a_process_whose_clock_is_set_back(world: World) -> None:
+    record = load_record(world.state, "alice.infn.it")
+    world.cloud.rules.get(record)
+    world.source.put("alice", SETTINGS_KEY, b'exclude = ["a"]')
+    world.clock.now -= timedelta(hours=1)
+    assert world.cloud.rules.get(record).excludes("cvmfs/a")
 
 
 def test_revisions_keep_the_distance_their_owner_wants(world: World) -> None:
