@@ -74,7 +74,7 @@ def take_in(notified: Sequence[Notified], event: CloudEvent, cloud: Cloud) -> In
         repository: RepositoryRecord | None = None
         try:
             if isinstance(record, EventError):
-                raise record
+                raise record  # noqa: TRY301 - parked below like whatever else can never be taken in
             repository = _repository_of(record, cloud) if in_area(record.key) else None
             # A suspended repository is held against its whole bucket when it is resumed; until then nothing is kept.
             if repository is None:
