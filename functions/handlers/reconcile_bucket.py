@@ -120,6 +120,8 @@ class _Part:
         if self._before.whole and not self._request.start_after:
             self._look_at_settings()
         position = self._compare(reconciling)
+        if reconciling.in_order and not self._is_errand:
+            self._clear_in_order(reconciling)
         so_far = self._before.counts + Counts(**asdict(reconciling.tally))
         here = self._before.model_copy(update={"counts": so_far, "position": position})
         if position:
@@ -180,7 +182,7 @@ class _Part:
         if self._is_errand:
             return
         if not done.prefix:
-            self._clear_solved(reconciling)
+            self._clear_gone(reconciling)
         ended = done.model_copy(update={"progress": Progress.DONE, "finished_at": self._cloud.clock()})
         self._keep(ended)
         if counts.differences or counts.refused or not reconciliation_timers.caused(self._request):
@@ -196,13 +198,22 @@ class _Part:
             )
             self._publish(fact)
 
-    def _clear_solved(self, reconciling: Reconciling) -> None:
-        """Remove problems of objects that are gone, or published as they are: an event that would have may be lost."""
-        problems = [problem for problem in open_problems(self._cloud.state, self._fqrn) if _is_of_an_object(problem)]
-        for problem in problems:
+    def _clear_in_order(self, reconciling: Reconciling) -> None:
+        """Remove problems of objects that this part has found as they should be: an event that would have may be lost.
+
+        What is in order is not kept for the last part, so every part removes its own.
+        """
+        for problem in self._problems_of_objects():
             if problem.path in reconciling.in_order and problem.code not in SAID_OF_PUBLISHED:
                 self._cloud.state.delete(problem.path)
-        unmet = [problem for problem in problems if problem.path not in reconciling.told_of | reconciling.in_order]
+
+    def _problems_of_objects(self) -> list[Problem]:
+        return [problem for problem in open_problems(self._cloud.state, self._fqrn) if _is_of_an_object(problem)]
+
+    def _clear_gone(self, reconciling: Reconciling) -> None:
+        """Remove problems of objects that are gone."""
+        met = reconciling.told_of | reconciling.in_order
+        unmet = [problem for problem in self._problems_of_objects() if problem.path not in met]
         bucket, source = self._record.bucket, self._cloud.source
         heads = self._cloud.executor.map(lambda problem: source.head(bucket, problem.key), unmet)
         for problem, info in zip(unmet, heads, strict=True):

@@ -656,6 +656,16 @@ def test_a_long_reconciliation_goes_on_where_it_stopped(world, monkeypatch, batc
     assert len({event["id"] for event in asked}) == len(asked) > 2
 
 
+def test_every_part_of_a_long_reconciliation_ends_the_problems_that_it_finds_solved(world, monkeypatch):
+    monkeypatch.setattr(reconcile_bucket, "CHECK_EVERY", 2)
+    world.cloud = replace(world.cloud, settings=SETTINGS.model_copy(update={"reconcile_leg_s": 0.0}))
+    fill(world, 9)
+    for key in ("cvmfs/000", "cvmfs/004", "cvmfs/008"):
+        stale_problem(world, key, "path-clash")
+    ask(world)
+    assert world.problems() == {}
+
+
 def test_a_part_whose_beginning_is_unknown_does_not_speak_for_the_whole(world):
     fill(world, 3)
     world.source.remove_bucket("alice")
