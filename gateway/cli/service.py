@@ -23,6 +23,7 @@ class NoService(Permanent):
         """The message, and the ways to say it."""
         return f"{self} Start one with `cvmfs-cloud stack up`, name its folder with --folder, or {self.other_way}."
 
+
 SOURCE = "/cvmfs-cloud/cli"
 """The CloudEvents `source` of what the command line asks the service for."""
 
