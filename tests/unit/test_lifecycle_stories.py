@@ -555,6 +555,36 @@ def test_what_comes_late_neither_brings_back_what_was_deleted_nor_deletes_what_w
     assert standing(world) is Standing.ACTIVE
 
 
+def test_a_slow_second_deletion_leaves_alone_whoever_has_the_name_by_then(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploaded(world, ("/a", b"1"), ("/b", b"2"))
+    world.ask(DeletionRequested(repository=FQRN, request="d", confirm=FQRN, keys=Keys.DESTROY))
+    message = world.bus.pop("fn.delete-repository")
+    assert message is not None
+    for _ in range(2):
+        world.bus.reply("fn.delete-repository", message.body)
+    store = world.store_of(FQRN)
+    usual = store.list
+
+    def overtaken(path: str) -> object:
+        monkeypatch.setattr(store, "list", usual)
+        world.run_until_quiet()
+        assert standing(world) is Standing.DELETED
+        world.repository()
+        uploaded(world, ("/c", b"3"))
+        return usual(path)
+
+    monkeypatch.setattr(store, "list", overtaken)
+    world.deliver("delete-repository")
+    world.run_until_quiet()
+    assert standing(world) is Standing.ACTIVE
+    assert FQRN in world.keys.owners
+    assert shown(world)["/c"] == b"3"
+    assert findings(world) == []
+    assert [answer.status for answer in world.answers if answer.status >= 300] == []
+
+
 def test_a_request_that_comes_while_a_repository_is_deleted_is_granted_afterwards(world: World) -> None:
     world.ask(DeletionRequested(repository=FQRN, request="d", confirm=FQRN))
     _failing(world.store_of(FQRN), 3, lambda: world.deliver("delete-repository"))
