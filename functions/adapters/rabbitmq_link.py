@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import pika
+from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorPhaseErrorBase
 from pika.exceptions import AMQPError, ChannelClosed
 from pydantic import SecretStr
 
@@ -41,7 +42,7 @@ def link_parameters(url: SecretStr, *, name: str) -> pika.connection.Parameters:
     """How to connect; `name` is shown in RabbitMQ's list of connections. Raises BrokerUnavailable, without the URL."""
     try:
         parameters = pika.URLParameters(url.get_secret_value())
-    except ValueError:
+    except (ValueError, IndexError):  # the latter where it has no host
         raise BrokerUnavailable("the address of RabbitMQ cannot be read") from None
     parameters.heartbeat = HEARTBEAT_S
     parameters.connection_attempts = 1
@@ -56,7 +57,24 @@ def fault(reason: object) -> BrokerUnavailable:
     if isinstance(reason, ChannelClosed):
         kind = NotThere if reason.reply_code == NOT_FOUND else BrokerUnavailable
         return kind(f"RabbitMQ refused: {reason.reply_text} ({reason.reply_code})")
-    return LinkLost(f"the connection to RabbitMQ was lost: {reason!r}")
+    cause = _innermost(reason)
+    told = cause.strerror if isinstance(cause, OSError) and cause.strerror else repr(cause)
+    return LinkLost(f"there is no connection to RabbitMQ: {told}")
+
+
+def _innermost(reason: object) -> object:
+    """The error that pika's own, one in the other, are about."""
+    while isinstance(reason, Exception):
+        if isinstance(reason, AMQPConnectionWorkflowFailed):
+            inside = reason.exceptions[-1]
+        elif isinstance(reason, AMQPConnectorPhaseErrorBase):
+            inside = reason.exception
+        else:
+            inside = reason.args[0] if reason.args else None
+        if not isinstance(inside, Exception):
+            break
+        reason = inside
+    return reason
 
 
 def settle(future: Future[T], result: T) -> None:
