@@ -40,9 +40,12 @@ class NotThere(BrokerUnavailable):
 
 def link_parameters(url: SecretStr, *, name: str) -> pika.connection.Parameters:
     """How to connect; `name` is shown in RabbitMQ's list of connections. Raises BrokerUnavailable, without the URL."""
+    address = url.get_secret_value()
     try:
-        parameters = pika.URLParameters(url.get_secret_value())
-    except (ValueError, IndexError):  # the latter where it has no host
+        if not address.startswith(("amqp://", "amqps://")):
+            raise ValueError  # noqa: TRY301 - pika takes anything for an address on this very machine
+        parameters = pika.URLParameters(address)
+    except ValueError:
         raise BrokerUnavailable("the address of RabbitMQ cannot be read") from None
     parameters.heartbeat = HEARTBEAT_S
     parameters.connection_attempts = 1
