@@ -16,6 +16,7 @@ from pydantic import ValidationError as _ValidationError
 
 from events.errors import EventError
 
+_LOOK = ":Reconcile"
 _METADATA_PREFIX = "x-amz-meta-"
 
 
@@ -85,6 +86,11 @@ class Record(BaseModel):
         """Whether the object, or a version of it, was removed."""
         return self.event_name.startswith("ObjectRemoved:")
 
+    @property
+    def is_look(self) -> bool:
+        """Whether nothing happened, and the service only asked itself for a look (``notification_about``)."""
+        return self.event_name.endswith(_LOOK)
+
 
 def parse_notification(body: object) -> list[Record | EventError]:
     """The records of a notification in order; in the place of a malformed one stands what is wrong with it.
@@ -110,7 +116,7 @@ def notification_about(bucket: str, looks: Iterable[tuple[str, str, int]], now: 
         {
             "eventVersion": "2.2",
             "eventSource": "cvmfs-cloud",
-            "eventName": "ObjectCreated:Reconcile" if etag else "ObjectRemoved:Reconcile",
+            "eventName": f"{'ObjectCreated' if etag else 'ObjectRemoved'}{_LOOK}",
             "eventTime": moment.isoformat().replace("+00:00", "Z"),
             "s3": {
                 "bucket": {"name": bucket},

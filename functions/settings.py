@@ -16,7 +16,7 @@ class SettingsError(CloudError):
     """One or more settings are missing or unreadable."""
 
     code = "settings"
-    hint = "Set them in the ConfigMap or Secret of the service (names in functions/README.md)."
+    hint = "They are variables of the environment; on Knative, of the service's ConfigMap and Secret."
 
 
 class Settings(BaseModel):

@@ -89,9 +89,7 @@ def take_in(notified: Sequence[Notified], event: CloudEvent, cloud: Cloud) -> In
         except Retryable as err:
             intake.later.append(err)
         except (Permanent, EventError) as err:
-            body = json.dumps({"Records": [each.raw]}, ensure_ascii=False).encode()
-            cloud.bus.park(STEP, body, reason=str(err), headers={"content-type": "application/json"})
-            change = err.record if isinstance(err, RefusedAsItIs) else None
+            change = _set_aside(err, each, cloud)
         except Exception as err:  # noqa: BLE001 - what nobody expected of one object must not hold up all others
             intake.later.append(err)
         if change is not None and repository is not None:
@@ -120,6 +118,16 @@ def _doubts(look: Look, changes: list[ChangeRecord], began: datetime) -> Iterato
                 yield VersionMoved(f"{change.key!r} in {change.bucket} has other metadata than when it was read")
         except Retryable as err:
             yield err
+
+
+def _set_aside(error: Permanent | EventError, notified: Notified, cloud: Cloud) -> ChangeRecord | None:
+    """Park what can never be taken in; returns the change that a refused object stands for all the same."""
+    refused = isinstance(error, RefusedAsItIs)
+    is_look = isinstance(notified.record, Record) and notified.record.is_look
+    if not (refused and is_look):
+        body = json.dumps({"Records": [notified.raw]}, ensure_ascii=False).encode()
+        cloud.bus.park(STEP, body, reason=str(error), headers={"content-type": "application/json"})
+    return error.record if isinstance(error, RefusedAsItIs) else None
 
 
 def _repository_of(record: Record, cloud: Cloud) -> RepositoryRecord | None:
@@ -165,7 +173,7 @@ def _told_at(record: Record) -> int:
 
     What is no real removal may be old news, which a rollback holds back.
     """
-    was_removed = record.event_name.startswith("ObjectRemoved:") and not record.event_name.endswith(":Reconcile")
+    was_removed = record.event_name.startswith("ObjectRemoved:") and not record.is_look
     return int(record.event_time.timestamp()) if was_removed else 0
 
 

@@ -212,6 +212,7 @@ def test_a_refused_object_is_not_tried_again_before_a_day_has_passed(world):
     ask(world, "much later")
     assert last(world).counts.differences == 1
     assert set(world.problems()) == {"cvmfs/broken.tar.gz"}
+    assert len(world.bus.parked("handle-bucket-notification")) == 1, "whoever looks parks no copy"
 
 
 def test_a_refused_object_that_was_replaced_unseen_is_taken_in(world):
