@@ -79,7 +79,8 @@ def _edit(draw: st.DrawFn, wood: Wood) -> Wood:
         folder = draw(st.sampled_from([path for path in folders if path.count("/") < 4]))
         if kind == "links":
             entry, names = draw(files), draw(st.sets(NAMES, min_size=2, max_size=3))
-            token = draw(st.integers(1, 2**20))
+            taken = {other.hardlink_group for other in entries.values()}
+            token = draw(st.integers(1, 2**20).filter(lambda token: token not in taken))
             entry = replace(entry, hardlink_group=token)
         else:
             entry, names = draw(contents if kind == "put" else directories), {draw(NAMES)}
