@@ -86,11 +86,11 @@ def figures(run: Run) -> dict[str, Figure]:
 
 
 def svg(figure: Figure) -> str:
-    """The picture as an element to put into a page."""
+    """The picture as an element to put into a page, in one line: matplotlib begins one for each number."""
     page = io.StringIO()
     figure.savefig(page, format="svg", bbox_inches="tight", metadata={"Date": None})
     text = page.getvalue()
-    return text[text.index("<svg") :]
+    return " ".join(text[text.index("<svg") :].split())
 
 
 def save(made: dict[str, Figure], folder: Path) -> None:

@@ -19,6 +19,7 @@ from functions.local.servers import (
     start_together,
     stop_together,
 )
+from tests.services.rabbit_broker import RabbitBroker
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     stop_together(all_three)
     if fault:
         pytest.fail(fault, pytrace=False)
+
+
+@pytest.fixture
+def broker(servers: Servers) -> Iterator[RabbitBroker]:
+    broker = RabbitBroker(servers.rabbit.endpoints)
+    with broker.proxy:
+        yield broker
+    broker.close()

@@ -7,17 +7,8 @@ from functions.adapters.memory_bus import UNROUTED
 from functions.adapters.rabbitmq import RabbitEventBus
 from functions.errors import BrokerUnavailable
 from tests.contracts.event_bus import EventBusContract, event
-from tests.services.rabbit_broker import RabbitBroker
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def broker(servers):
-    broker = RabbitBroker(servers.rabbit.endpoints)
-    with broker.proxy:
-        yield broker
-    broker.close()
 
 
 @pytest.fixture

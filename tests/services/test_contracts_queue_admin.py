@@ -18,7 +18,6 @@ from functions.adapters.rabbitmq_queues import RabbitQueueAdmin
 from functions.errors import BrokerUnavailable
 from functions.ports import Message
 from tests.contracts.queue_admin import PARKED, STEP, QueueAdminContract, bodies, park, to_step
-from tests.services.rabbit_broker import RabbitBroker
 
 pytestmark = pytest.mark.services
 
@@ -36,14 +35,6 @@ with admin.hold("fn.store-keys.parked", most=100) as hold:
     print(len(hold.held), flush=True)
     time.sleep(600)
 """
-
-
-@pytest.fixture
-def broker(servers):
-    broker = RabbitBroker(servers.rabbit.endpoints)
-    with broker.proxy:
-        yield broker
-    broker.close()
 
 
 @pytest.fixture
