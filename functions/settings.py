@@ -89,7 +89,7 @@ class Settings(BaseModel):
     collect_stay_s: float = Field(default=200.0, gt=0, le=500)
     """Seconds after which a collection of garbage or a deletion hands on what is left, well below the request timeout.
     """
-    catalog_cache_mib: int = Field(default=48, ge=0)
+    catalog_cache_mib: int = Field(default=32, ge=0)
     retry_for_s: int = Field(default=7 * 24 * 3600, ge=60)
     """Seconds after which an event that still cannot be handled is parked; counted from its CloudEvent time."""
 

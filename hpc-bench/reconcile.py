@@ -178,7 +178,7 @@ def main() -> None:
                 "S3_SECRET_KEY": ceph.endpoints.service.secret_key.get_secret_value(),
                 "REPOSITORY_URL": f"{ceph.endpoints.s3_url}/cvmfs",
                 "AMQP_URL": "amqp://127.0.0.1:1",
-                "CATALOG_CACHE_MIB": "48",
+                "CATALOG_CACHE_MIB": "32",
             }
             settings = Settings.from_mapping(mapping)
             cloud = cloud_of(settings)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from threading import Semaphore
 
 from functions.cvmfs.signing import Signer
 from functions.ports import BlobStore, BucketAdmin, Clock, EventBus, KeyStore, ObjectSource
@@ -19,6 +20,9 @@ from functions.publishing.known_rules import KnownRules
 from functions.publishing.pace import Pace
 from functions.publishing.records import RepositorySettings
 from functions.settings import Settings
+
+ARCHIVES_AT_ONCE = 2
+"""Archives that a process unpacks side by side; each needs some 20 MB, whatever its size, and two keep a core busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Cloud:
     crowd: Crowd
     recipe: Recipe = Recipe()
     archive_limits: ArchiveLimits = ArchiveLimits()
+    archive_turn: Semaphore = field(default_factory=lambda: Semaphore(ARCHIVES_AT_ONCE))
+    """Held by whoever unpacks an archive."""
     declared_queues: set[str] = field(default_factory=set)
     """Repositories whose change queue this process has declared."""
     known: KnownRepositories = field(init=False)

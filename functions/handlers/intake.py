@@ -152,7 +152,7 @@ def _look_by(repository: RepositoryRecord, cloud: Cloud) -> Look:
     uploads = Uploads(Objects(cloud.repository_store(repository.repository), cloud.clock), cloud.executor)
     limits = limits_of(cloud.archive_limits, rules)
     ingest = Ingest(cloud.recipe, uploads.put, limits, executor=cloud.executor, rules=rules)
-    return Look(repository.bucket, cloud.source, rules, ingest, uploads.finish)
+    return Look(repository.bucket, cloud.source, rules, ingest, uploads.finish, cloud.archive_turn)
 
 
 def _look(look: Look, record: Record, repository: RepositoryRecord, cloud: Cloud) -> ChangeRecord | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -39,6 +40,8 @@ class Look:
     rules: Rules
     ingest: Ingest
     finish: Callable[[], None]
+    archive_turn: AbstractContextManager[object] = field(default_factory=nullcontext)
+    """Held while an archive is read, before the store is asked for it: a process unpacks few at a time."""
     _attributes: dict[str, Attributes] = field(default_factory=dict)
     """By key, what the metadata of what was taken in said."""
 
@@ -62,9 +65,11 @@ class Look:
             if info is None:
                 return removal(self.bucket, key, target, told_at=told_at)
             return withheld(self.bucket, info, target, Withheld.EXCLUDED, self.rules)
+        turn = self.archive_turn if target.kind is TargetKind.ARCHIVE else nullcontext()
         for _ in range(READ_ATTEMPTS):
             try:
-                change = self._take(key, target, size_told)
+                with turn:
+                    change = self._take(key, target, size_told)
             except VersionMoved:
                 continue
             return change or removal(self.bucket, key, target, told_at=told_at)

@@ -14,6 +14,7 @@ from cloudevents.http import CloudEvent
 from events import ReconciliationRequested, RollbackRequested
 from events.types import PING
 from functions.handlers import reconcile_bucket, reconciliation_timers
+from functions.handlers.cloud import ARCHIVES_AT_ONCE
 from functions.publishing import reconciling
 from functions.publishing.keys import SETTINGS_KEY
 from functions.publishing.reconciliations import Progress, is_waiting, last_reconciliation
@@ -712,3 +713,28 @@ def test_everything_at_once(world):
     revision = world.revision()
     ask(world, "and again")
     assert (world.revision(), last(world).counts.differences) == (revision, 0)
+
+
+def test_few_archives_are_unpacked_at_once_and_files_do_not_wait_for_them(world, monkeypatch):
+    turn, usual, free = world.cloud.archive_turn, world.source.open, {}
+
+    def turns_left():
+        taken = sum(turn.acquire(blocking=False) for _ in range(ARCHIVES_AT_ONCE))
+        turn.release(taken)
+        return taken
+
+    def opened(bucket, key):
+        free[key] = turns_left()
+        return usual(bucket, key)
+
+    monkeypatch.setattr(world.source, "open", opened)
+    world.upload("cvmfs/a.tar.gz", tar(member=b"m"))
+    world.upload("cvmfs/broken.tar.gz", b"no archive")
+    world.upload("cvmfs/file", b"f")
+    world.run_until_quiet()
+    assert free == {
+        "cvmfs/a.tar.gz": ARCHIVES_AT_ONCE - 1,
+        "cvmfs/broken.tar.gz": ARCHIVES_AT_ONCE - 1,
+        "cvmfs/file": ARCHIVES_AT_ONCE,
+    }
+    assert turns_left() == ARCHIVES_AT_ONCE

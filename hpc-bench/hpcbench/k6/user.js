@@ -7,7 +7,13 @@ import { check } from 'k6';
 import { SharedArray } from 'k6/data';
 
 const work = JSON.parse(open(__ENV.WORK));
-const lanes = new SharedArray('operations', () => JSON.parse(open(`${__ENV.RUN}/operations/${__ENV.TASK}.json`)));
+const ordered = work.executor.executor === 'per-vu-iterations';
+// Users who work in order have a lane each. The others share one, of which every operation is an element of its own:
+// k6 decodes an element each time it is read.
+const shared = new SharedArray('operations', () => {
+  const lanes = JSON.parse(open(`${__ENV.RUN}/operations/${__ENV.TASK}.json`));
+  return ordered ? lanes : lanes[0];
+});
 const base = open(`${__ENV.RUN}/base.txt`);
 const host = work.endpoint.replace(/^https?:\/\//, '');
 const HEADER_BYTES = 16;
@@ -22,12 +28,11 @@ export const options = {
 };
 
 export default function () {
-  if (work.executor.executor === 'per-vu-iterations') {
-    lanes[exec.vu.idInTest - 1].forEach(carryOut);
+  if (ordered) {
+    shared[exec.vu.idInTest - 1].forEach(carryOut);
     return;
   }
-  const operation = lanes[0][exec.scenario.iterationInTest];
-  if (operation !== undefined) carryOut(operation);
+  if (exec.scenario.iterationInTest < shared.length) carryOut(shared[exec.scenario.iterationInTest]);
 }
 
 function carryOut(operation) {

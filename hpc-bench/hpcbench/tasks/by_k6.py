@@ -64,15 +64,10 @@ def play(work: Work) -> None:
     ]
     with (folder / f"{name}.out").open("wb") as output:
         k6 = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        with lines.open() as told:
-            status: int | None = None
-            carried_out = 0
-            while status is None:
-                status = k6.poll()
-                carried_out += _take_over(work, told)
-                if status is None and work.stopped:
-                    k6.send_signal(signal.SIGINT)
-                time.sleep(_STOP_POLL_S if status is None else 0)
+        try:
+            status, carried_out = _follow(k6, lines, work)
+        finally:
+            k6.kill()  # whoever is ended leaves no load behind; nothing happens to one that has ended
     settings.unlink()
     if carried_out < work.task.operations and not work.task.rate and not work.stopped:
         raise RuntimeError(
@@ -80,6 +75,20 @@ def play(work: Work) -> None:
         )
     if status not in {0, THRESHOLDS_CROSSED} and not work.stopped:
         raise RuntimeError(f"k6 ended with status {status}; it says why in {K6_FOLDER}/{name}.out")
+
+
+def _follow(k6: subprocess.Popen[bytes], lines: Path, work: Work) -> tuple[int, int]:
+    """Take over what k6 says until it ends; its status and the number of operations it carried out."""
+    with lines.open() as told:
+        status: int | None = None
+        carried_out = 0
+        while status is None:
+            status = k6.poll()
+            carried_out += _take_over(work, told)
+            if status is None and work.stopped:
+                k6.send_signal(signal.SIGINT)
+            time.sleep(_STOP_POLL_S if status is None else 0)
+    return status, carried_out
 
 
 def find() -> str:
