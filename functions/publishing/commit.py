@@ -224,6 +224,7 @@ class Publisher:
         # Only then: a tag may be put on any root that is listed, so what is listed must be whole.
         write_if(self.store, REFLOG_PATH, plan.reflog, reflog_version)
         self.store.replace(MANIFEST_PATH, signing.result().to_bytes(), head.version)
+        self.cache.drop(plan.replaced)
         for address, content in plan.contents.items():
             self.cache.keep(address, content)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from functions.cvmfs.address import Address, Kind
@@ -57,6 +58,12 @@ class ObjectCache:
             while self._size > self._limit:
                 _, oldest = self._contents.popitem(last=False)
                 self._size -= len(oldest)
+
+    def drop(self, addresses: Iterable[Address]) -> None:
+        """Let go of what nobody will ask for: else a busy repository fills the cache with its own past."""
+        with self._lock:
+            for address in addresses:
+                self._size -= len(self._contents.pop(address, b""))
 
 
 def read_head(store: BlobStore) -> Head | None:

@@ -40,13 +40,15 @@ class AutoTags:
 class RevisionPlan:
     """What the live manifest is to be, and all that must be stored before: objects and reflog bytes.
 
-    `contents` has the uncompressed catalogs, tag database or certificate among them, which the next publish will want.
+    `contents` has the uncompressed catalogs, tag database or certificate among them, which the next publish will want;
+    it will want none of what is `replaced`.
     """
 
     manifest: Manifest
     objects: tuple[StoredObject, ...]
     contents: Mapping[Address, bytes]
     reflog: bytes
+    replaced: frozenset[Address] = frozenset()
 
 
 def plan_revision(
@@ -92,6 +94,7 @@ def plan_revision(
         now_s=now_s,
         objects=objects,
         contents=committed.contents,
+        replaced=committed.replaced,
         codec=codec,
     )
 
@@ -104,6 +107,7 @@ def plan_manifest(
     now_s: int,
     objects: tuple[StoredObject, ...] = (),
     contents: Mapping[Address, bytes] | None = None,
+    replaced: frozenset[Address] = frozenset(),
     codec: Codec = FAST,
 ) -> RevisionPlan:
     """Plan to make `manifest` the live one, with the tags of `history` (None: those it has) and at the time `now_s`.
@@ -116,6 +120,8 @@ def plan_manifest(
         history.previous_revision = manifest.history
         history_bytes = history.to_bytes()
         tags = pack(history_bytes, Kind.HISTORY, algorithm, codec=codec)
+        if manifest.history is not None:
+            replaced |= {Address(manifest.history, Kind.HISTORY)}
         manifest = replace(manifest, history=tags.address.digest)
         objects += (tags,)
         contents[tags.address] = history_bytes
@@ -128,7 +134,7 @@ def plan_manifest(
         (manifest.metainfo, RefType.METAINFO),
     )
     manifest = replace(manifest, reflog=checksum(reflog_bytes, algorithm), published_at=now_s)
-    return RevisionPlan(manifest, objects, contents, reflog_bytes)
+    return RevisionPlan(manifest, objects, contents, reflog_bytes, replaced - contents.keys())
 
 
 def checksum(reflog_bytes: bytes, algorithm: HashAlgorithm) -> Digest:

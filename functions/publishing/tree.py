@@ -50,12 +50,16 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class CommittedTree:
-    """A tree as written: objects to store, their contents, and what the manifest says of the root catalog."""
+    """A tree as written: objects to store, their contents, and what the manifest says of the root catalog.
+
+    `replaced` are the catalogs that the written ones are the next versions of.
+    """
 
     root: Digest
     root_size: int
     objects: tuple[StoredObject, ...]
     contents: dict[Address, bytes]
+    replaced: frozenset[Address]
 
 
 class CatalogTree:
@@ -231,6 +235,7 @@ class CatalogTree:
         then it is a nested catalog still to be grafted. Source: ``catalog_mgr_rw.cc: FinalizeCatalog``.
         """
         written: list[tuple[StoredObject, bytes]] = []
+        replaced: set[Address] = set()
         if ttl_s is not None:
             self._root.catalog.ttl = ttl_s
             self._root.catalog.previous_revision = self._root.digest
@@ -243,10 +248,13 @@ class CatalogTree:
                     node.catalog.set_nested(path, reference.digest, reference.size, child.counters, child.catalog.root)
                     node.changed = True
             if node.changed:
+                if node.digest is not None:
+                    replaced.add(Address(node.digest, Kind.CATALOG))
                 references[node.catalog.path] = self._write(node, now_s, algorithm, codec, written)
         root = references[self._root.catalog.path]
         contents = {stored.address: content for stored, content in written}
-        return CommittedTree(root.digest, root.size, tuple(stored for stored, _ in written), contents)
+        objects = tuple(stored for stored, _ in written)
+        return CommittedTree(root.digest, root.size, objects, contents, frozenset(replaced))
 
     def _write(
         self,
