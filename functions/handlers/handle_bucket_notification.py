@@ -29,10 +29,13 @@ def handle_bucket_notification(event: CloudEvent, cloud: Cloud) -> None:
 
     Raises EventError if it is no notification, and after everything else was done the first error that is no refusal.
     """
-    intake = take_in(notified_by(event), event, cloud)
+    notified = notified_by(event)
+    intake = take_in(notified, event, cloud)
     send([intake], event, cloud)
     if intake.later:
         raise intake.later[0]
+    if len(notified) > 1:
+        return  # where a message is much work, one more request costs nothing beside it
     # This request is done. What fails from here on was not acknowledged, and comes again by itself.
     with suppress(Retryable):
         _take_along(event, cloud)
@@ -47,15 +50,18 @@ class _Waiting:
     notified: Sequence[Notified]
 
     @property
-    def size(self) -> int:
-        """Bytes of the largest object that it names."""
-        return max((each.record.size for each in self.notified if isinstance(each.record, Record)), default=0)
+    def is_small(self) -> bool:
+        """Whether it is done at once: about one object, and no large one."""
+        return len(self.notified) == 1 and all(
+            each.record.size < LARGE for each in self.notified if isinstance(each.record, Record)
+        )
 
 
 def _take_along(event: CloudEvent, cloud: Cloud) -> None:
     """Take in what waits behind a request: one for each costs more than a small file does.
 
-    Whatever is wrong with a message is left to the request that it will have in a while.
+    The small ones go first, together, and as much of the others as makes up the number of objects that a request takes
+    along. Whatever is wrong with a message is left to the request that it will have in a while.
     """
     began = time.monotonic()
     if not cloud.crowd.is_there(began, lambda: cloud.bus.work_waiting(STEP)):
@@ -67,10 +73,13 @@ def _take_along(event: CloudEvent, cloud: Cloud) -> None:
                 waiting.append(_read(delivery, event))
             except Exception:  # noqa: BLE001
                 work.put_off([delivery])
-        for batch in ([each for each in waiting if each.size < LARGE], *([e] for e in waiting if e.size >= LARGE)):
-            if time.monotonic() - began > STAY_S:
+        small = [each for each in waiting if each.is_small]
+        room = cloud.crowd.along
+        for batch in (small, *([each] for each in waiting if not each.is_small)):
+            if room <= 0 or time.monotonic() - began > STAY_S:
                 return
             _carry(batch, event, work, cloud)
+            room -= sum(len(each.notified) for each in batch)
 
 
 def _read(delivery: Delivery, event: CloudEvent) -> _Waiting:

@@ -133,6 +133,48 @@ def test_large_uploads_for_which_there_is_no_time_are_left_to_others(
     assert [message.redelivered for message in world.bus.messages(QUEUE)] == [True, True]
 
 
+def look_at(world: World, folder: str, count: int) -> None:
+    """One message about some objects, as a reconciliation sends it."""
+    keys = [f"cvmfs/{folder}/{number}" for number in range(count)]
+    for key in keys:
+        world.source.put("alice", key, key.encode())
+    world.notify("ObjectCreated:Put", *keys)
+
+
+def changes(world: World) -> list[str]:
+    return [json.loads(message.body)["key"] for message in world.bus.messages("changes.alice.infn.it")]
+
+
+def test_small_uploads_do_not_wait_for_a_look_at_many_objects(world: World) -> None:
+    world.upload("cvmfs/own", b"x")
+    look_at(world, "first", 2)
+    world.upload("cvmfs/small", b"x")
+    world.deliver(STEP)
+    assert changes(world) == ["cvmfs/own", "cvmfs/small", "cvmfs/first/0", "cvmfs/first/1"]
+    assert waiting(world) == 0
+
+
+def test_looks_at_more_objects_than_are_taken_along_are_left_to_others(world: World) -> None:
+    world.upload("cvmfs/own", b"x")
+    for folder in ("first", "second", "third"):
+        look_at(world, folder, 2)
+    world.deliver(STEP)
+    assert len(changes(world)) == 5, "its own, and two times two where three objects are taken along"
+    (left,) = world.bus.messages(QUEUE)
+    assert left.redelivered
+    world.run_until_quiet()
+    with world.reader() as reader:
+        assert all(reader.lookup(f"/{folder}/{number}") for folder in ("first", "third") for number in range(2))
+
+
+def test_a_look_at_many_objects_takes_nobody_along(world: World) -> None:
+    look_at(world, "first", 2)
+    for number in range(4):
+        world.upload(f"cvmfs/file{number}", b"x")
+    world.deliver(STEP)
+    assert waiting(world) == 4
+
+
 def test_it_can_be_switched_off() -> None:
     assert not Crowd(least=1, along=0).is_there(0.0, lambda: 1000)
 
