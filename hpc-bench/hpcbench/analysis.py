@@ -6,7 +6,7 @@ a later one on the same key came first, which is how it should be.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,12 @@ from hpcbench.verdict import Verdict
 
 @dataclass(slots=True)
 class Run:
-    """All that the raw data of a run say, times corrected."""
+    """All that the raw data of a run say, times corrected; `failures` counts operations that failed, by reason."""
 
     plan: Plan
     uploads: list[Upload]
     verdict: Verdict
-    failed: int
+    failures: Counter[str]
     superseded: int
     lines: dict[str, list[Line]]
     clock_error_s: float
@@ -59,7 +59,6 @@ def analyse_lines(plan: Plan, raw: Iterable[Line]) -> Run:
     corrections = _corrections(lines["clock"])
     fqrn_of = {each.bucket: each.fqrn for each in plan.repositories}
     done = [line for line in lines["op"] if line["kind"] != "list"]
-    failed = [line for line in done if line["status"] // 100 != 2]
     loads = {task.index: task.load for task in plan.tasks}
     succeeded = sorted((line for line in done if line["status"] // 100 == 2), key=lambda line: line["op"])
     uploads = [_upload(line, fqrn_of, loads, corrections) for line in succeeded]
@@ -81,13 +80,18 @@ def analyse_lines(plan: Plan, raw: Iterable[Line]) -> Run:
         plan,
         uploads,
         verdict,
-        len(failed),
+        Counter(_failure(line) for line in lines["op"] if line["status"] // 100 != 2),
         sum(not upload.last and upload.visible is None for upload in uploads),
         lines,
         max((correction.error_s for correction in corrections.values()), default=0.0),
         revisions,
         {host: correction(0.0) for host, correction in corrections.items()},
     )
+
+
+def _failure(line: Line) -> str:
+    """Why an operation failed, in the same words for all that failed alike."""
+    return f"{line['kind']}: " + (f"answered {line['status']}" if line["status"] else str(line.get("why", "no answer")))
 
 
 def _doubtful(plan: Plan, fqrn_of: Mapping[str, str], succeeded: Collection[int]) -> dict[Place, list[Operation]]:

@@ -147,7 +147,7 @@ def throughput(run: Run) -> Figure | None:
     rates.set_ylabel("per second")
     rates.set_ylim(bottom=0)
     rates.set_title("Uploads over time")
-    rates.legend(loc="upper right")
+    rates.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
     events = sorted(
         [(each.end - begin, 1) for each in run.uploads if each.visible is not None]
         + [(max(each.visible, each.end) - begin, -1) for each in run.uploads if each.visible is not None]

@@ -41,6 +41,8 @@ def write_report(run: Path, out: Path, *, compare: Sequence[Path], say: Callable
         say(f"{met}  {bar['text']}: {_number(bar['value'])} {bar['unit']} (at most {bar['most']:g})")
     for sentence in summary["limited_by"]:
         say(sentence)
+    for line in _failures(summary):
+        say(line)
     say(f"{out}/{PAGE_FILE}")
     for task in summary["tasks_failed"]:
         say(f"task {task['task']} ({task['load']}) failed: {task['fault'].strip().splitlines()[-1]}")
@@ -76,9 +78,8 @@ def page(summary: dict[str, Any], pictures: dict[str, str]) -> str:
         ),
         verdict_class="good" if clean else "bad",
         verdict=" · ".join(f"<b>{count}</b> {html.escape(name.replace('_', ' '))}" for name, count in zero.items()),
-        proof=f"{counts['read_back']:,} files read back in the end, {counts['read_by_clients']:,} meanwhile: "
-        f"every object by its hash, every content against what was uploaded, every revision's signature and whitelist.",
-        examples="".join(f"<li>{html.escape(line)}</li>" for line in summary["examples"]),
+        proof=_proof(counts),
+        examples="".join(f"<li>{html.escape(line)}</li>" for line in (*summary["examples"], *_failures(summary))),
         limits="".join(f"<p>{html.escape(line)}</p>" for line in summary["limited_by"]),
         bars="".join(_bar(bar) for bar in summary["bars"]),
         stages="".join(_stage(name, times) for name, times in summary["stages"].items() if times),
@@ -90,6 +91,20 @@ def page(summary: dict[str, Any], pictures: dict[str, str]) -> str:
         ),
         clock=f"{summary['clocks']['error_s'] * 1000:.1f} ms",
     )
+
+
+def _proof(counts: dict[str, int]) -> str:
+    """How the verdict came about, and what it says nothing of."""
+    failed = f" {counts['failed']:,} of the clients' operations failed, and promise nothing." * bool(counts["failed"])
+    return (
+        f"{counts['read_back']:,} files read back in the end, {counts['read_by_clients']:,} meanwhile: every object by "
+        f"its hash, every content against what was uploaded, every revision's signature and whitelist.{failed}"
+    )
+
+
+def _failures(summary: dict[str, Any]) -> list[str]:
+    """The clients' operations that failed, in words: all that failed alike together."""
+    return [f"{count:,} failed: {why}" for why, count in summary["failures"].items()]
 
 
 def _tile(number: str, words: str) -> str:

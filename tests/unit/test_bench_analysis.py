@@ -141,9 +141,11 @@ def test_a_revision_that_does_not_verify_and_a_file_that_cannot_be_read_are_wron
 
 
 def test_an_operation_that_failed_promises_nothing(story: Lines) -> None:
-    story.put(3, "c", at=12.0, status=503)
+    story.put(3, "c", at=12.0, status=503, why="slow down")
+    story.put(4, "d", at=12.0, status=0, why="connection refused")
+    story.add("op", op=5, bucket="b0000", key="cvmfs/", kind="list", start=12.0, end=12.1, status=503)
     run = judged(story)
-    assert run.failed == 1
+    assert run.failures == {"put: answered 503": 1, "put: connection refused": 1, "list: answered 503": 1}
     assert counts(run) == (0, 0, 0, 0, 0)
 
 

@@ -112,6 +112,19 @@ def test_a_run_that_lost_something_says_so(tmp_path: Path) -> None:
     assert "<lost>" not in text
 
 
+def test_operations_that_failed_are_shown_with_their_reason(tmp_path: Path) -> None:
+    lines = Lines(tmp_path)
+    for number in (1, 2):
+        lines.put(number, f"f{number}", at=12.0, status=503)
+    lines.put(3, "f3", at=12.0, status=0, why="<refused>")
+    summary = summarise(analyse_lines(lines.plan, lines.lines), tmp_path)
+    assert summary["counts"]["failed"] == 3
+    assert summary["failures"] == {"put: answered 503": 2, "put: <refused>": 1}
+    text = page(summary, {})
+    assert "3 of the clients' operations failed" in text
+    assert "<li>2 failed: put: answered 503</li><li>1 failed: put: &lt;refused&gt;</li>" in text
+
+
 def test_runs_stand_side_by_side_where_there_are_two() -> None:
     one = {"scenario": "a", "scale": 1, "stages": {"visible": {"n": 1, "p50": 0.5, "p90": 1, "p99": 2, "max": 2}}}
     two = {"scenario": "b", "scale": 0.5, "stages": {"visible": {"n": 1, "p50": 30.0, "p90": 60, "p99": 70, "max": 70}}}

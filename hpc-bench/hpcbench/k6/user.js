@@ -39,11 +39,14 @@ function carryOut(operation) {
   const [number, bucket, key, kind, size, user] = operation;
   const start = Date.now() / 1000;
   const answer = { put, multipart, delete: remove, list }[kind](work.users[user], bucket, key, number, size);
+  // k6 was told to end and has broken off the request; of most such operations nothing is heard at all.
+  if (answer.error === 'context canceled') return;
   const ok = answer.status >= 200 && answer.status < 300;
   check(answer, { done: () => ok }, { kind });
   const etag = String(answer.etag || (answer.headers && answer.headers.Etag) || '').replace(/"/g, '');
   console.log(JSON.stringify({
     k: 'op', op: number, task: Number(__ENV.TASK), bucket, key, kind, size, etag, start, end: Date.now() / 1000, status: answer.status,
+    ...(ok ? {} : { why: answer.error || String(answer.body).slice(0, 200) }),
   }));
 }
 

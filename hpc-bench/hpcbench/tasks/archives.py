@@ -29,11 +29,11 @@ def _upload(work: Work, lane: Sequence[Operation]) -> None:
         client = clients.setdefault(operation.user, work.s3(operation.user))
         body = archive(operation.number, work.task.members, operation.size, base)
         start = time.time()
-        etag, status = "", 200
+        etag, status, failure = "", 200, dict[str, str]()
         try:
             etag = client.put(operation.bucket, operation.key, body)
         except S3Error as err:
-            status = err.status
+            status, failure = err.status, {"why": str(err)}
         work.raw.write(
             "op",
             op=operation.number,
@@ -49,5 +49,6 @@ def _upload(work: Work, lane: Sequence[Operation]) -> None:
             end=time.time(),
             status=status,
             host=work.raw.host,
+            **failure,
         )
         work.raw.flush()
