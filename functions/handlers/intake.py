@@ -69,32 +69,42 @@ def take_in(notified: Sequence[Notified], event: CloudEvent, cloud: Cloud) -> In
     """Look at every object and store what is in it; what is wrong with one of them harms no other."""
     intake = Intake(cloud.clock())
     for each in notified:
-        record = each.record
-        change: ChangeRecord | None = None
-        repository: RepositoryRecord | None = None
         try:
-            if isinstance(record, EventError):
-                raise record  # noqa: TRY301 - parked below like whatever else can never be taken in
-            repository = _repository_of(record, cloud) if in_area(record.key) else None
-            # A suspended repository is held against its whole bucket when it is resumed; until then nothing is kept.
-            if repository is None:
-                continue
-            if record.key == SETTINGS_KEY:
-                _follow(repository, event, cloud)
-                continue
-            look = intake.looks.get(repository.repository)
-            if look is None:
-                look = intake.looks[repository.repository] = _look_by(repository, cloud)
-            change = _look(look, record, repository, cloud)
+            _take_one_in(each, intake, event, cloud)
         except Retryable as err:
             intake.later.append(err)
         except (Permanent, EventError) as err:
-            change = _set_aside(err, each, cloud)
+            _park(err, each, cloud)
         except Exception as err:  # noqa: BLE001 - what nobody expected of one object must not hold up all others
             intake.later.append(err)
-        if change is not None and repository is not None:
-            intake.changes.setdefault(repository.repository, []).append(change)
     return intake
+
+
+def _take_one_in(notified: Notified, intake: Intake, event: CloudEvent, cloud: Cloud) -> None:
+    """Look at one object and add what comes of it to `intake`; raises what is wrong with it."""
+    record = notified.record
+    if isinstance(record, EventError):
+        raise record
+    repository = _repository_of(record, cloud) if in_area(record.key) else None
+    # A suspended repository is held against its whole bucket when it is resumed; until then nothing is kept.
+    if repository is None:
+        return
+    if record.key == SETTINGS_KEY:
+        _follow(repository, event, cloud)
+        return
+    fqrn = repository.repository
+    look = intake.looks.get(fqrn)
+    if look is None:
+        look = intake.looks[fqrn] = _look_by(repository, cloud)
+    try:
+        change = _look(look, record, repository, cloud)
+    except RefusedAsItIs as err:
+        # Every day's reconciliation looks at it again, and the user has been told: one parked copy is enough.
+        if not record.is_look:
+            _park(err, notified, cloud)
+        change = err.record
+    if change is not None:
+        intake.changes.setdefault(fqrn, []).append(change)
 
 
 def send(intakes: Sequence[Intake], event: CloudEvent, cloud: Cloud) -> None:
@@ -120,14 +130,10 @@ def _doubts(look: Look, changes: list[ChangeRecord], began: datetime) -> Iterato
             yield err
 
 
-def _set_aside(error: Permanent | EventError, notified: Notified, cloud: Cloud) -> ChangeRecord | None:
-    """Park what can never be taken in; returns the change that a refused object stands for all the same."""
-    refused = isinstance(error, RefusedAsItIs)
-    is_look = isinstance(notified.record, Record) and notified.record.is_look
-    if not (refused and is_look):
-        body = json.dumps({"Records": [notified.raw]}, ensure_ascii=False).encode()
-        cloud.bus.park(STEP, body, reason=str(error), headers={"content-type": "application/json"})
-    return error.record if isinstance(error, RefusedAsItIs) else None
+def _park(error: Permanent | EventError, notified: Notified, cloud: Cloud) -> None:
+    """Set aside what can never be taken in as it is."""
+    body = json.dumps({"Records": [notified.raw]}, ensure_ascii=False).encode()
+    cloud.bus.park(STEP, body, reason=str(error), headers={"content-type": "application/json"})
 
 
 def _repository_of(record: Record, cloud: Cloud) -> RepositoryRecord | None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from functions.ports import BlobStore, Clock
 from functions.publishing.records import RepositoryRecord, Standing, load_record
-
-REMEMBERED = 10_000
-"""Records that a process keeps at most."""
+from functions.publishing.remembered import Remembered
 
 
 class KnownRepositories:
@@ -22,25 +18,16 @@ class KnownRepositories:
     def __init__(self, state: BlobStore, clock: Clock, keep: timedelta = timedelta(seconds=5)) -> None:
         self._state = state
         self._clock = clock
-        self._keep = keep
-        self._records: OrderedDict[str, tuple[datetime, RepositoryRecord]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._records: Remembered[RepositoryRecord] = Remembered(keep)
 
     def get(self, fqrn: str) -> RepositoryRecord:
         """The record as it was at most `keep` ago; raises RepositoryUnknown."""
         now = self._clock()
-        with self._lock:
-            read_at, record = self._records.get(fqrn, (None, None))
-        # A clock that is set back must not make a record be remembered until it has caught up.
-        if read_at is not None and record is not None and timedelta(0) <= now - read_at < self._keep:
-            return record
-        fresh = load_record(self._state, fqrn)
-        with self._lock:
-            self._records[fqrn] = (now, fresh)
-            self._records.move_to_end(fqrn)
-            if len(self._records) > REMEMBERED:
-                self._records.popitem(last=False)
-        return fresh
+        record = self._records.recent(fqrn, now)
+        if record is None:
+            record = load_record(self._state, fqrn)
+            self._records.note(fqrn, record, now)
+        return record
 
     def active(self, fqrn: str) -> RepositoryRecord | None:
         """The record of a repository that follows its bucket; None if it rests or is gone, looked at this very moment.
@@ -56,5 +43,4 @@ class KnownRepositories:
 
     def forget(self, fqrn: str) -> None:
         """Read the record anew the next time."""
-        with self._lock:
-            self._records.pop(fqrn, None)
+        self._records.forget(fqrn)

@@ -7,8 +7,6 @@ told that the settings changed puts that file in order (`changed`, `follow`); ev
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,11 +14,9 @@ from functions.errors import UploadRefused, VersionMoved
 from functions.ports import BlobStore, Clock, ObjectInfo, ObjectSource
 from functions.publishing.keys import SETTINGS_KEY
 from functions.publishing.records import KeptSettings, RepositoryRecord, RepositorySettings, kept_settings_path
+from functions.publishing.remembered import Remembered
 from functions.publishing.rules import Rules
 from functions.publishing.sync_settings import SIZE_LIMIT, SyncSettings, SyncSettingsFault
-
-REMEMBERED = 10_000
-"""Repositories whose rules a process keeps at most."""
 
 READ_ATTEMPTS = 3
 
@@ -64,19 +60,13 @@ class KnownRules:
         self._source = source
         self._state = state
         self._clock = clock
-        self._keep = keep
         self._defaults = defaults
-        self._known: OrderedDict[str, tuple[datetime, _Read]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._known: Remembered[_Read] = Remembered(keep)
 
     def get(self, record: RepositoryRecord) -> Rules:
         """The rules as they were a moment ago, for the many who look at objects; raises StoreUnavailable."""
-        with self._lock:
-            found = self._known.get(record.repository)
-        # A clock that is set back must not make rules be remembered until it has caught up.
-        if found is not None and timedelta(0) <= self._clock() - found[0] < self._keep:
-            return self._rules(record, found[1])
-        return self.fresh(record)
+        read = self._known.recent(record.repository, self._clock())
+        return self.fresh(record) if read is None else self._rules(record, read)
 
     def fresh(self, record: RepositoryRecord) -> Rules:
         """The rules as they are now, for the one who publishes; costs one HEAD while they stay the same."""
@@ -116,19 +106,10 @@ class KnownRules:
         now = self._clock()
         info = self._source.head(record.bucket, SETTINGS_KEY)
         version = None if info is None else (info.etag, info.modified)
-        with self._lock:
-            found = self._known.get(record.repository)
-        if found is not None and found[1].version == version:
-            read = found[1]
-        elif info is None:
-            read = _Read(None, SyncSettings())
-        else:
-            read = self._parsed(record, info)
-        with self._lock:
-            self._known[record.repository] = (now, read)
-            self._known.move_to_end(record.repository)
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+        read = self._known.last(record.repository)
+        if read is None or read.version != version:
+            read = _Read(None, SyncSettings()) if info is None else self._parsed(record, info)
+        self._known.note(record.repository, read, now)
         return read
 
     def _parsed(self, record: RepositoryRecord, info: ObjectInfo) -> _Read:

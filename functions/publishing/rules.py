@@ -11,6 +11,7 @@ from functions.publishing.keys import AREA, LINK_SUFFIX, ArchivePlace, Target, T
 from functions.publishing.patterns import Patterns
 from functions.publishing.quota import Quota
 from functions.publishing.records import RepositorySettings
+from functions.publishing.remembered import is_recent
 from functions.publishing.sync_settings import SyncSettings
 
 PATIENCE_S = 10.0
@@ -80,11 +81,7 @@ class Rules:
         return max(self.sync.publish.min_interval, self.settings.min_publish_interval_s or 0)
 
     def is_due(self, last: datetime, now: datetime) -> bool:
-        """Whether a revision may follow the one of `last` at this time; both aware.
-
-        A `last` that is yet to come was made by a clock that was ahead: nobody waits until the others have caught up.
-        """
+        """Whether a revision may follow the one of `last` at this time; both aware."""
         now = now.astimezone(UTC)
-        is_recent = timedelta(0) <= now - last < timedelta(seconds=self.interval_s)
-        is_paced = self.interval_s <= PATIENCE_S or not is_recent
+        is_paced = self.interval_s <= PATIENCE_S or not is_recent(last, now, timedelta(seconds=self.interval_s))
         return is_paced and self.sync.publish.is_open(now.time())
