@@ -166,6 +166,7 @@ def collect_garbage(request: Request) -> Response:
     return _view(_COLLECT_GARBAGE, request)
 
 
+@functions_framework.http
 def reconcile_bucket(request: Request) -> Response:
     """reconciliation.requested, or a timer -> notifications for what differs, bucket.reconciled."""
     return _view(_RECONCILE_BUCKET, request)
