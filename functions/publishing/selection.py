@@ -36,7 +36,8 @@ def look_again(
     seen: dict[str, ObjectInfo | None] = {}
     if len(keys) > HEAD_AT_MOST:
         wanted = set(keys)
-        for count, info in enumerate(source.list(bucket, _common_prefix(keys))):
+        before = keys[0][:-1]  # nothing that is wanted comes before it, or is it
+        for count, info in enumerate(source.list(bucket, _common_prefix(keys), after=before)):
             if info.key in wanted:
                 seen[info.key] = info
             if info.key >= keys[-1] or count >= _LISTED_PER_KEY * len(keys):

@@ -81,6 +81,19 @@ def test_many_keys_are_found_in_a_listing(source: MemoryObjectSource) -> None:
     assert held(source, records) == records
 
 
+def test_a_listing_begins_where_the_keys_begin(source: MemoryObjectSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [f"d/{number:05}" for number in range(3000)]
+    for key in keys:
+        source.put("alice", key, b"")
+    records = [seen(source, key) for key in keys[-HEAD_AT_MOST - 1 :]]
+
+    def head(bucket: str, key: str) -> None:
+        raise AssertionError(f"{bucket}/{key} was asked for")
+
+    monkeypatch.setattr(source, "head", head)
+    assert held(source, records) == records
+
+
 def test_keys_far_apart_are_asked_for_when_the_listing_grows_too_long(source: MemoryObjectSource) -> None:
     keys = [f"d/{number:05}" for number in range(2000)]
     for key in keys:
