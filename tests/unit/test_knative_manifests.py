@@ -238,6 +238,8 @@ def test_a_service_has_limits_probes_and_no_rights(service):
     assert revision["automountServiceAccountToken"] is False
     assert only["readinessProbe"]["httpGet"]["path"] == "/readyz"
     alive = only["livenessProbe"]
+    # One second, which is what probes get otherwise, is short for a process that packs archives in ten threads.
+    assert (only["readinessProbe"]["timeoutSeconds"], alive["timeoutSeconds"]) == (5, 10)
     # The gateway listens on loopback only, where the kubelet cannot reach it.
     assert "/healthz" in (str(alive["exec"]["command"]) if name == "gateway" else alive["httpGet"]["path"])
     assert only["resources"]["limits"].keys() == {"memory"}
@@ -260,7 +262,7 @@ def test_a_service_gets_the_common_settings_and_a_vault_login_of_its_own(service
     assert names[:3] == ["cvmfs-cloud", "cvmfs-cloud", f"vault-{service['metadata']['name']}"]
 
 
-def test_functions_start_from_zero_out_of_reach_of_the_world_with_a_thread_for_each_request():
+def test_functions_start_from_zero_out_of_reach_of_the_world_with_a_thread_for_each_request_and_each_probe():
     functions = {name: service for name, service in MANIFESTS.services.items() if name != "gateway"}
     assert functions.keys() == STEPS.keys() - {"legacy-requests", "legacy-replies"}
     for name, service in functions.items():
@@ -269,7 +271,7 @@ def test_functions_start_from_zero_out_of_reach_of_the_world_with_a_thread_for_e
         assert service.min_scale == 0
         assert environment == {
             "FUNCTION_TARGET": name.replace("-", "_"),
-            "THREADS": str(service.container_concurrency),
+            "THREADS": str(service.container_concurrency + len(("readiness", "liveness"))),
         }
     public = [
         thing["metadata"]["name"]
