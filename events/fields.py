@@ -43,6 +43,9 @@ HashText = Annotated[str, Field(pattern=r"^[0-9a-f]{40}(-rmd160|-shake128)?$")]
 Revision = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+"""A number that JSON can write: Python reads 1e999 as infinity, and no event source reads what it makes of that."""
+
 UnixTime = Annotated[int, Field(ge=0)]
 """Seconds since the epoch."""
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from events import types
 from events.event import Event
-from events.fields import Count, HashText, Reason, ReasonCode, RequestName, Revision, TagName, Text, UnixTime
+from events.fields import Count, Finite, HashText, Reason, ReasonCode, RequestName, Revision, TagName, Text, UnixTime
 from events.requests import CHANGES_LIMIT, Keys, TagAction, kind_of
 
 
@@ -79,7 +79,7 @@ class SettingsChanged(_Fulfilled):
 
     TYPE: ClassVar[str] = types.REPOSITORY_SETTINGS_CHANGED
 
-    changes: Annotated[dict[str, bool | int | float | str | None], Field(max_length=CHANGES_LIMIT)]
+    changes: Annotated[dict[str, bool | int | Finite | str | None], Field(max_length=CHANGES_LIMIT)]
 
 
 class RepositoryDeleted(_Fulfilled):

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from events import types
 from events.errors import EventError
 from events.event import Event
-from events.fields import Count, Fqrn, HashText, RequestName, Revision, TagName, Text
+from events.fields import Count, Finite, Fqrn, HashText, RequestName, Revision, TagName, Text
 
 CHANGES_LIMIT = 64
 """Settings that one request can change."""
@@ -105,7 +105,7 @@ class SettingsRequested(Wish):
 
     TYPE: ClassVar[str] = types.SETTINGS_REQUESTED
 
-    changes: Annotated[dict[str, bool | int | float | str | None], Field(min_length=1, max_length=CHANGES_LIMIT)]
+    changes: Annotated[dict[str, bool | int | Finite | str | None], Field(min_length=1, max_length=CHANGES_LIMIT)]
 
 
 class Keys(StrEnum):

@@ -67,20 +67,34 @@ def _view(step: Step, request: Request) -> Response:
     started = time.monotonic()
     cloud = _cloud()
     event: CloudEvent | None = None
-    if request.content_length not in {None, len(request.get_data())}:
-        # The source died while it sent; the server takes what came for the whole. The message is RabbitMQ's again.
+    body = _body(request)
+    if body is None:
         _note(step, None, Answer(503, "broken-off", "the request broke off"), time.monotonic() - started)
         return "", 503
     try:
-        event = from_http(dict(request.headers), request.get_data())
+        event = from_http(dict(request.headers), body)
     except GenericException as err:
         ending = _park_unreadable(step, request, str(err), cloud)
+    except Exception as err:  # noqa: BLE001 - the SDK lets through whatever its parts raise, and would again next time
+        ending = _park_unreadable(step, request, type(err).__name__, cloud)
     else:
         ending = answer(step, event, cloud, bus=cloud.bus, clock=cloud.clock, retry_for_s=cloud.settings.retry_for_s)
     _note(step, event, ending, time.monotonic() - started)
     if ending.status == 503:
         return "", 503, {"Retry-After": str(RETRY_AFTER_S)}
     return "", ending.status
+
+
+def _body(request: Request) -> bytes | None:
+    """The body; None if the source died while it sent, and the message is RabbitMQ's again.
+
+    The server takes what came of a body of known length for the whole, and raises errors of its own for one in chunks.
+    """
+    try:
+        body = request.get_data()
+    except Exception:  # noqa: BLE001
+        return None
+    return body if request.content_length in {None, len(body)} else None
 
 
 def _park_unreadable(step: Step, request: Request, fault: str, cloud: Cloud) -> Answer:

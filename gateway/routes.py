@@ -1,4 +1,4 @@
-"""The endpoints: decode, one call, encode. They block on the bus, so they are plain functions that run in threads."""
+"""The endpoints: decode, one call, encode. Those that block on the bus are plain functions, which run in threads."""
 
 from __future__ import annotations
 
@@ -34,8 +34,11 @@ router = APIRouter()
 
 @router.get("/healthz")
 @router.get("/readyz")
-def health() -> Response:
-    """Answer that this process serves; a broker that is down shows in the answers to events."""
+async def health() -> Response:
+    """Answer that this process serves; a broker that is down shows in the answers to events.
+
+    The one coroutine: it needs no thread, which all may wait for a broker that is silent.
+    """
     return Response("ok\n", media_type="text/plain")
 
 

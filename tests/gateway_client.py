@@ -80,10 +80,14 @@ class Gateway:
         """Any request, in an event loop of its own."""
 
         async def send() -> Response:
-            async with AsyncClient(transport=self._transport, base_url="http://gateway") as client:
+            async with self.client() as client:
                 return await client.request(method, path, **arguments)
 
         return asyncio.run(send())
+
+    def client(self) -> AsyncClient:
+        """A client for several requests at a time, in the event loop of a test."""
+        return AsyncClient(transport=self._transport, base_url="http://gateway")
 
     def structured(self, event: object) -> Response:
         """POST one event in structured mode."""

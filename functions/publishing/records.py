@@ -64,6 +64,10 @@ Limit = Annotated[int, Field(ge=0)] | None
 """An upper limit; None is none."""
 
 
+SECONDS_LIMIT = 100 * 366 * 24 * 3600
+"""A hundred years: longer, and there is a length for which no calendar has a moment."""
+
+
 class RepositorySettings(_State):
     """What an operator or owner may choose for one repository; sizes in bytes, times in seconds."""
 
@@ -79,9 +83,9 @@ class RepositorySettings(_State):
     """Content that one archive unpacks to."""
     archive_ratio_limit: Limit = None
     """How many times its own size an archive may unpack to."""
-    min_publish_interval_s: Annotated[float, Field(ge=0)] | None = None
+    min_publish_interval_s: Annotated[float, Field(ge=0, le=SECONDS_LIMIT, allow_inf_nan=False)] | None = None
     """Seconds between revisions under sustained load; None is the service's own."""
-    keep_revisions_s: Annotated[int, Field(ge=0)] | None = None
+    keep_revisions_s: Annotated[int, Field(ge=0, le=SECONDS_LIMIT)] | None = None
     """How long a revision that nobody tagged is kept from garbage collection; None is the service's own."""
 
 

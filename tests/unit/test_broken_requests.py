@@ -1,4 +1,4 @@
-"""A source that dies in the middle of a POST: what has come of it must not be taken for the message."""
+"""A source that dies in the middle of a POST, and requests that are no event: nothing is made of either."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 from flask import Request
+from gunicorn.http.body import Body as GunicornBody
+from gunicorn.http.body import ChunkedReader
+from gunicorn.http.unreader import IterUnreader
 
 from functions import main
 from functions.answers import Step
@@ -22,11 +25,11 @@ EVENT = {
 BODY = json.dumps({"Records": []}).encode()
 
 
-def request(came: bytes, length: int | None = len(BODY)) -> Request:
+def request(came: bytes, length: int | None = len(BODY), *, headers: dict[str, str] | None = None) -> Request:
     """A request as gunicorn hands it on: it says itself where its body ends, also if the connection did."""
     return Request(
         {
-            **EVENT,
+            **(EVENT if headers is None else headers),
             "REQUEST_METHOD": "POST",
             "PATH_INFO": "/",
             "SERVER_NAME": "function",
@@ -57,9 +60,47 @@ def test_a_whole_request_is_handled_also_one_in_chunks(handled, length):
     assert [event.get_data() for event in got] == [{"Records": []}]
 
 
+@pytest.mark.parametrize("came", [b"", b"5\r\nhel", b"5\r\nhello", b"5\r\nhello\r\n"])
+def test_a_request_in_chunks_that_broke_off_is_tried_again(handled, came):
+    step, got, world = handled
+    sender = SimpleNamespace(method="POST", headers=[("TRANSFER-ENCODING", "chunked")])
+    unread = IterUnreader([came])
+    broken = request(b"", None)
+    broken.environ["wsgi.input"] = GunicornBody(ChunkedReader(sender, unread))
+    assert main._view(step, broken)[1] == 503
+    assert got == []
+    assert list(world.bus.parked(step.name)) == []
+
+
 @pytest.mark.parametrize("came", [b"", BODY[:5], BODY[:-1]])
 def test_a_request_that_broke_off_is_neither_handled_nor_parked(handled, came):
     step, got, world = handled
     assert main._view(step, request(came))[1] == 503
     assert got == []
     assert list(world.bus.parked(step.name)) == []
+
+
+JSON = {"CONTENT_TYPE": "application/cloudevents+json"}
+NOT_READABLE = {
+    "a header of RabbitMQ by the name of extensions": ({**EVENT, "HTTP_CE_EXTENSIONS": "a"}, BODY),
+    "extensions that are a number": (
+        JSON,
+        b'{"specversion": "1.0", "id": "1", "type": "t", "source": "s", "extensions": 5}',
+    ),
+    "no source": (JSON, b'{"specversion": "1.0", "id": "1", "type": "t", "source": null}'),
+    "a version that is a list": (JSON, b'{"specversion": []}'),
+    "nested too deep": (JSON, b"[" * 100_000),
+    "not Unicode": (JSON, b"\xff\xfe\x00"),
+    "no event at all": ({}, b"hello"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_READABLE)
+def test_what_cannot_be_read_as_an_event_is_parked_as_it_came(handled, case):
+    step, got, world = handled
+    headers, body = NOT_READABLE[case]
+    assert main._view(step, request(body, len(body), headers=headers))[1] == 204
+    assert got == []
+    (parked,) = world.bus.parked(step.name)
+    assert parked.body == body
+    assert parked.headers["x-parked-reason"].startswith("not a CloudEvent: ")

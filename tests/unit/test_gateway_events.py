@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import threading
 from pathlib import Path
 
 import pytest
+from anyio import to_thread
 
-from events import EVENT_CLASSES, TYPE_PREFIX, RepositoryRequested, Wish, read_event
+from events import EVENT_CLASSES, TYPE_PREFIX, RepositoryRequested, SettingsRequested, Wish, read_event
 from functions.errors import BrokerUnavailable
 from gateway.bodies import BODY_LIMIT
 from tests.gateway_client import NOW, REQUEST, Gateway, envelope
 
+NEVER_S = 60
+STRUCTURED = {"content-type": "application/cloudevents+json"}
 SAMPLES = Path(__file__).parents[2] / "events" / "samples"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 RECEIPT = {
@@ -159,6 +164,16 @@ def test_what_is_not_a_cloudevent_is_answered_400(gateway, body, headers, fault)
     assert [named.partition(":")[0] for named in answer.json()["faults"]] == [fault]
 
 
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"NaN", b"Infinity"])
+def test_a_number_that_json_cannot_write_is_not_passed_on(gateway, number):
+    changes = {"repository": "alice.infn.it", "request": "r1", "changes": {"min_publish_interval_s": 0.5}}
+    body = json.dumps(envelope(changes, type=SettingsRequested.TYPE)).encode().replace(b"0.5", number)
+    answer = gateway.raw(body, {"content-type": "application/cloudevents+json"})
+    assert answer.status_code == 400
+    assert answer.json()["faults"][0].startswith("data.changes.min_publish_interval_s")
+    assert gateway.bus.published == []
+
+
 @pytest.mark.parametrize(
     "type_name", [*(known for known in EVENT_CLASSES if not known.endswith(".requested")), "org.example.other"]
 )
@@ -220,6 +235,37 @@ def test_probes_are_answered_whatever_the_broker_does(gateway, path):
     gateway.bus.available = False
     answer = gateway.request("GET", path)
     assert (answer.status_code, answer.text) == (200, "ok\n")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes_are_answered_while_every_thread_waits_for_the_broker(gateway, path):
+    answered, silenced = threading.Event(), []
+
+    async def probe_behind(requests):
+        threads, all_wait, loop = (
+            to_thread.current_default_thread_limiter(),
+            asyncio.Event(),
+            asyncio.get_running_loop(),
+        )
+
+        def silent(events):
+            silenced.append(events)
+            if len(silenced) == threads.total_tokens:
+                loop.call_soon_threadsafe(all_wait.set)
+            answered.wait(NEVER_S)
+
+        gateway.bus.publish = silent
+        async with gateway.client() as client:
+            posts = [client.post("/events", json=envelope(), headers=STRUCTURED) for _ in requests]
+            waiting = [asyncio.create_task(post) for post in posts]
+            await all_wait.wait()
+            try:
+                return await asyncio.wait_for(client.get(path), 10)
+            finally:
+                answered.set()
+                await asyncio.gather(*waiting)
+
+    assert asyncio.run(probe_behind(range(50))).text == "ok\n"
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ from functions.cvmfs.checker import check_repository
 from functions.cvmfs.errors import FormatError
 from functions.cvmfs.reader import Repository
 from functions.errors import StoreUnavailable
-from functions.publishing.records import RepositorySettings, Standing, load_record
+from functions.publishing.records import SECONDS_LIMIT, RepositorySettings, Standing, load_record
 from functions.publishing.resigning import stored_days_left
 from tests.world import SETTINGS, World
 
@@ -424,11 +424,22 @@ def test_what_did_not_fit_is_published_when_the_limit_is_raised(world: World) ->
     assert (shown(world), world.problems()) == ({"/large": b"1234"}, {})
 
 
+def test_the_longest_times_that_can_be_set_are_lived_with(world: World) -> None:
+    asked(
+        world, SettingsRequested, changes=dict.fromkeys(("min_publish_interval_s", "keep_revisions_s"), SECONDS_LIMIT)
+    )
+    uploaded(world, ("/a", b"a"))
+    asked(world, CollectionRequested)
+    assert {ending.status for ending in world.answers} == {204}
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         pytest.param({"colour": 1, "files_limit": 2}, "no setting colour", id="unknown"),
         pytest.param({"files_limit": -1, "bytes_limit": "x"}, "files_limit: .*; bytes_limit: ", id="bad values"),
+        pytest.param({"min_publish_interval_s": 1e15}, "min_publish_interval_s: ", id="an interval longer than time"),
+        pytest.param({"keep_revisions_s": 10**15}, "keep_revisions_s: ", id="kept since before time began"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_all_together(world: World, changes: dict[str, Any], reason: str) -> None:
