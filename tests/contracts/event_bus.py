@@ -105,6 +105,14 @@ class EventBusContract:
         (message,) = broker.drain("fn.store-keys.parked")
         assert 0 < len(message.headers["x-parked-reason"]) <= 2000
 
+    def test_a_message_with_any_headers_can_be_parked(self, bus, broker):
+        headers = {"ce-id": "1", f"ce-{'n' * 255}": "a", **{f"ce-x{number}": "\u20ac" * 8000 for number in range(90)}}
+        bus.park("store-keys", b"1", reason="unreadable", headers=headers)
+        (message,) = broker.drain("fn.store-keys.parked")
+        assert (message.headers["x-parked-reason"], message.headers["ce-id"]) == ("unreadable", "1")
+        assert f"ce-{'n' * 255}" not in message.headers
+        assert 10 < len(message.headers) < 30
+
     def test_a_reply_is_plain_bytes_on_a_named_queue(self, bus, broker):
         bus.reply("cvmfs_reply", b"AAIeinstein,sub,einstein.infn.it,Y,-")
         assert [message.body for message in broker.drain("cvmfs_reply")] == [b"AAIeinstein,sub,einstein.infn.it,Y,-"]
