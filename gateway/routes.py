@@ -61,7 +61,9 @@ def legacy_request(headers: HeadersOf, body: Message, bus: BusOf, settings: Sett
         _check_raw(type_name)
         event = from_legacy(_whole(body), settings.repository_domain, clock())
     except EventError as err:
-        _park(bus, LEGACY_REQUESTS, body, err, headers={})
+        # What the source had wrapped is redriven as the plain message that it was; anything else is an event.
+        kept = {} if type_name == RAW_MESSAGE else binary_headers(headers.items())
+        _park(bus, LEGACY_REQUESTS, body, err, headers=kept)
         return
     bus.publish([event])
     log.info("accepted", id=event["id"], type=event["type"], source=event["source"])

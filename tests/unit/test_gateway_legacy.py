@@ -68,6 +68,7 @@ def test_a_malformed_request_is_parked_as_it_came_with_the_reason(gateway, messa
     assert gateway.legacy_request(message).status_code == 204
     (parked,) = gateway.parked("legacy-requests")
     assert parked.body == message
+    assert not [name for name in parked.headers if name.startswith("ce-")], "else it were an event when it is redriven"
     assert reason in parked.headers["x-parked-reason"]
     assert gateway.bus.published == []
 
@@ -86,10 +87,11 @@ def test_a_reason_never_grows_over_what_a_message_header_can_hold(gateway):
     assert len(parked.headers["x-parked-reason"].encode()) < 2000
 
 
-def test_an_event_on_the_queue_of_comma_separated_requests_is_parked(gateway):
+def test_an_event_on_the_queue_of_comma_separated_requests_is_parked_with_what_makes_it_one(gateway):
     assert gateway.legacy_request(MESSAGE, RepositoryRequested.TYPE).status_code == 204
     (parked,) = gateway.parked("legacy-requests")
     assert RepositoryRequested.TYPE in parked.headers["x-parked-reason"]
+    assert (parked.headers["ce-type"], parked.headers["ce-specversion"]) == (RepositoryRequested.TYPE, "1.0")
     assert gateway.bus.published == []
 
 
