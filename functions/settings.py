@@ -53,8 +53,11 @@ class Settings(BaseModel):
     amqp_ack_level: Literal["none", "broker", "routable"] = "none"
     """What RadosGW waits for after it has published: none for Ceph 16, which aborts otherwise; later broker."""
 
-    min_publish_interval_s: float = Field(default=2.0, ge=0)
-    """Seconds between revisions of one repository under sustained load; the first changes after quiet do not wait."""
+    min_publish_interval_s: float = Field(default=2.0, ge=0, le=60)
+    """Seconds between revisions of one repository under sustained load; the first changes after quiet do not wait.
+
+    A publisher waits for them inside of a request; repositories that want longer ones have settings of their own.
+    """
     take_along_from: int = Field(default=64, ge=1)
     """Notifications that wait, from which on a request takes some along; fewer are spread over the instances."""
     take_along: int = Field(default=32, ge=0, le=1000)
@@ -86,7 +89,7 @@ class Settings(BaseModel):
     """Days before its end at which a whitelist that could not be signed again is a problem, shown and logged."""
     keep_revisions_s: int = Field(default=3 * 24 * 3600, ge=0)
     """Seconds for which revisions without a tag are kept from garbage collection; a repository may have its own."""
-    collect_stay_s: float = Field(default=200.0, gt=0, le=500)
+    collect_stay_s: float = Field(default=200.0, gt=0, le=250)
     """Seconds after which a collection of garbage or a deletion hands on what is left, well below the request timeout.
     """
     catalog_cache_mib: int = Field(default=32, ge=0)

@@ -218,6 +218,21 @@ def test_a_part_of_a_reconciliation_ends_well_before_its_request_does():
     assert 2 * settings.default <= MANIFESTS.services["reconcile-bucket"].timeout_s
 
 
+@pytest.mark.parametrize(
+    ("step", "names"),
+    [
+        # A publisher may begin to gather just before it would leave, and gathers for as long as one interval.
+        ("publish-transaction", ["publish_stay_s", "min_publish_interval_s"]),
+        ("collect-garbage", ["collect_stay_s"]),
+        ("delete-repository", ["collect_stay_s"]),
+    ],
+)
+def test_no_time_that_can_be_set_is_longer_than_the_request_that_is_spent_on_it(step, names):
+    most = [limit.le for name in names for limit in Settings.model_fields[name].metadata if hasattr(limit, "le")]
+    assert len(most) == len(names)
+    assert sum(most) < MANIFESTS.services[step].timeout_s
+
+
 @pytest.mark.parametrize("source", MANIFESTS.sources.values(), ids=lambda source: source.name)
 def test_no_prefetched_message_waits_longer_than_rabbitmq_allows(source):
     service = MANIFESTS.services[source.sink]
