@@ -68,7 +68,7 @@ class Settings(BaseModel):
     """Seconds after which a publisher under sustained load hands its repository on, well below the request timeout."""
     record_keep_s: float = Field(default=5.0, ge=0, le=300)
     """Seconds after which a process reads a repository's record again: how long a suspension or setting may take."""
-    reconcile_leg_s: float = Field(default=120.0, ge=0, le=500)
+    reconcile_leg_s: float = Field(default=120.0, ge=0, le=200)
     """Seconds after which a long reconciliation goes on with an event of its own, well below the request timeout."""
     empty_bucket_limit: int = Field(default=100, ge=0)
     """Files from a bucket that may all go at once when it is found empty; more only when somebody confirms it."""

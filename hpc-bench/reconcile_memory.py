@@ -117,7 +117,7 @@ def cloud_of(scene: Scene, port: int) -> Cloud:
             "S3_SECRET_KEY": "bench",
             "REPOSITORY_URL": f"{endpoint}/cvmfs",
             "AMQP_URL": "amqp://127.0.0.1:1",
-            "RECONCILE_LEG_S": "500",
+            "RECONCILE_LEG_S": "200",
         }
     )
     connection = S3Connection(

@@ -225,6 +225,7 @@ def test_a_part_of_a_reconciliation_ends_well_before_its_request_does():
         ("publish-transaction", ["publish_stay_s", "min_publish_interval_s"]),
         ("collect-garbage", ["collect_stay_s"]),
         ("delete-repository", ["collect_stay_s"]),
+        ("reconcile-bucket", ["reconcile_leg_s"]),
     ],
 )
 def test_no_time_that_can_be_set_is_longer_than_the_request_that_is_spent_on_it(step, names):
