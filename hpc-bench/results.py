@@ -1,19 +1,22 @@
-"""Every committed result again: one run and one report for each, then the model fitted to them.
+"""Make the committed results again: one run and one report for each scenario, then the model fitted to all of them.
 
-python hpc-bench/results.py [SCENARIO ...]
+Needs a machine with nothing else to do. Ends with 1 if a run found something lost, duplicated, wrong or not read back,
+or did not come to its end.
 """
 
 from __future__ import annotations
 
-import shlex
+import argparse
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 BENCH = Path(__file__).parent
 RESULTS = BENCH / "results"
+SITE = "laptop"
 
-RUNS = {
+SCALES = {
     "single-user": 1.0,
     "ten-thousand": 1.0,
     "burst-1000": 1.0,
@@ -24,24 +27,63 @@ RUNS = {
     "ramp": 1.0,
     "mixed-soak": 0.005,
 }
-"""Scenarios and scales; the first three carry the bars of the design, the last is seven minutes of a day."""
+"""Scenarios in the order they are run; the first three carry the bars of the design, the last is seven minutes of a
+day."""
 
 
 def main() -> int:
-    """Run what was asked for, or all; the number of runs that found something lost, doubled or wrong."""
-    wanted = sys.argv[1:] or list(RUNS)
-    failed = 0
-    for name in wanted:
-        others = [str(path) for path in sorted(RESULTS.glob("*/summary.json")) if path.parent.name != name]
-        compare = ["--compare", *others] if others else []
-        failed += _bench("run", name, "--scale", f"{RUNS[name]:g}", "--out", str(RESULTS / name), *compare)
-    _bench("model", *map(str, sorted(RESULTS.glob("*/summary.json"))))
-    return failed
+    """Run what was asked for, or all."""
+    chosen = list(dict.fromkeys(_arguments().scenarios)) or list(SCALES)
+    failed = []
+    for number, name in enumerate(chosen, start=1):
+        _say(f"{number} of {len(chosen)}: {name} at scale {SCALES[name]:g}")
+        began = time.monotonic()
+        met = _bench("run", name, *_options(name))
+        _say(f"{name} took {time.monotonic() - began:.0f} s" + ("" if met else " and FAILED, see above"))
+        failed += [] if met else [name]
+    _say("the model")
+    if not _bench("model", *_summaries()):
+        failed.append("the model")
+    _say(f"failed: {', '.join(failed)}" if failed else f"all is in {RESULTS}")
+    return int(bool(failed))
 
 
-def _bench(*arguments: str) -> int:
-    print(shlex.join(["run.py", *arguments[:4]]), flush=True)
-    return int(subprocess.run([sys.executable, str(BENCH / "run.py"), *arguments], check=False).returncode != 0)
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "scenarios",
+        metavar="SCENARIO",
+        nargs="*",
+        type=_scenario,
+        help=f"run these only: {', '.join(SCALES)}; default: all, which takes about an hour",
+    )
+    return parser.parse_args()
+
+
+def _scenario(name: str) -> str:
+    """A name that there is a scale for; `choices` would refuse the empty list that stands for all."""
+    if name not in SCALES:
+        raise argparse.ArgumentTypeError(f"there is no result of {name!r}; choose from {', '.join(SCALES)}")
+    return name
+
+
+def _options(name: str) -> list[str]:
+    """Scale and place of a result, and the results of the other scenarios to show beside it."""
+    others = [path for path in _summaries() if Path(path).parent.name != name]
+    compare = ["--compare", *others] if others else []
+    return ["--scale", f"{SCALES[name]:g}", "--site", SITE, "--out", str(RESULTS / name), *compare]
+
+
+def _summaries() -> list[str]:
+    return [str(path) for path in sorted(RESULTS.glob("*/summary.json"))]
+
+
+def _bench(*arguments: str) -> bool:
+    return subprocess.run([sys.executable, str(BENCH / "run.py"), *arguments], check=False).returncode == 0
+
+
+def _say(line: str) -> None:
+    print(f"results: {line}", flush=True)
 
 
 if __name__ == "__main__":

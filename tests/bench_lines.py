@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcbench.content import base_text, content, digest
-from hpcbench.plan import write_plan
+from hpcbench.plan_files import write_plan
+from hpcbench.planning import decide
 from hpcbench.scenario import Load, Scenario
 
 DOMAIN = "infn.it"
@@ -26,7 +27,8 @@ class Lines:
             **more,
         )
         self.folder = folder
-        self.plan = write_plan(folder, scenario, domain=DOMAIN, users=1, prefix="b")
+        self.plan = decide(scenario, domain=DOMAIN, users=1, prefix="b")
+        write_plan(folder, self.plan)
         self.base = base_text(scenario.seed)
         self.lines: list[dict[str, Any]] = []
 

@@ -15,6 +15,8 @@ from hpcbench.clocks import Correction, Reading
 from hpcbench.contents import Contents
 from hpcbench.paths import path_of
 from hpcbench.plan import Operation, Plan
+from hpcbench.plan_files import read_plan
+from hpcbench.planning import operations
 from hpcbench.raw import Line, read
 from hpcbench.uploads import Place, Row, Upload
 from hpcbench.verdict import Verdict
@@ -42,7 +44,7 @@ class Run:
 
 def analyse(run: Path) -> Run:
     """Everything from the raw data of one run."""
-    return analyse_lines(Plan.read(run), read(run))
+    return analyse_lines(read_plan(run), read(run))
 
 
 def analyse_lines(plan: Plan, raw: Iterable[Line]) -> Run:
@@ -97,7 +99,7 @@ def _failure(line: Line) -> str:
 def _doubtful(plan: Plan, fqrn_of: Mapping[str, str], succeeded: Collection[int]) -> dict[Place, list[Operation]]:
     """Planned operations of which nobody knows whether they came to pass: they failed, or their task was stopped."""
     found: dict[Place, list[Operation]] = defaultdict(list)
-    for operation in plan.operations():
+    for operation in operations(plan):
         if operation.number not in succeeded and operation.kind != "list":
             found[fqrn_of[operation.bucket], path_of(operation.key)].append(operation)
     return found

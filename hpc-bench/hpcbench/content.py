@@ -12,7 +12,7 @@ BASE_BYTES = 1 << 18
 HEADER_BYTES = 16
 """The number of the operation in 15 digits and a line end: no two uploads have the same content."""
 
-_STRIDE = 7919
+STRIDE = 7919
 _TIME = 1_700_000_000
 
 
@@ -34,7 +34,7 @@ def base_text(seed: int) -> str:
 def content(number: int, size: int, base: str) -> bytes:
     """The content of an operation, `size` bytes, at least HEADER_BYTES; ``k6/user.js`` makes the same."""
     body = max(0, size - HEADER_BYTES)
-    offset = number * _STRIDE % len(base)
+    offset = number * STRIDE % len(base)
     text = base[offset : offset + body]
     if len(text) < body:
         text = (text + base * (body // len(base) + 1))[:body]

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hpcbench.plan import Plan, Task
+from hpcbench.plan import Task
+from hpcbench.plan_files import read_plan
 from hpcbench.run_folder import LOG_FOLDER
 
 
@@ -22,7 +23,7 @@ def main(run: Path) -> None:
         sys.exit(1)
 
     signal.signal(signal.SIGTERM, end)
-    for wave in Plan.read(run).waves:
+    for wave in read_plan(run).waves:
         running[:] = [_start(run, task) for task in wave]
         for process in running:
             process.wait()

@@ -108,5 +108,9 @@ def instances_now(run: Path) -> int:
     for line in reversed(lines):
         fields = json.loads(line)
         if fields["k"] == "instances":
-            return sum(each[0] + each[1] for name, each in fields["services"].items() if name not in ALWAYS_THERE)
+            return sum(
+                ready + starting
+                for name, (ready, starting, *_) in fields["services"].items()
+                if name not in ALWAYS_THERE
+            )
     return 0

@@ -21,7 +21,7 @@ STACK_FOLDER = "stack"
 TARGET_FILE = "target.json"
 """Addresses and credentials: by the host once its stack is up, or by ``submit`` from the file that the site names.
 
-``submit`` waits for it. Probe and tasks read it; ``collect`` removes it in the end, since it holds secrets.
+``submit`` waits for it. Probe and tasks read it; ``collect`` and ``stop`` remove it, since it holds secrets.
 """
 
 PLAN_FILE = "plan.json"

@@ -14,7 +14,8 @@ from pathlib import Path
 from functions.local.servers.processes import ProcessRecord
 from hpcbench import slurm
 from hpcbench.errors import BenchError
-from hpcbench.plan import Plan, write_plan
+from hpcbench.plan_files import read_plan, write_plan
+from hpcbench.planning import decide
 from hpcbench.progress import Progress, instances_now
 from hpcbench.provenance import write_provenance
 from hpcbench.raw import read
@@ -60,8 +61,8 @@ def submit(run: Path, scenario: Scenario, site_file: Path, *, command: str, pref
             _start(run, state, "hpcbench.host", str(run))
             _await(run / TARGET_FILE, run, state, "host")
         target = Target.read(run / TARGET_FILE)
-        users = len(target.users)
-        plan = write_plan(run, scenario, domain=target.domain, users=users, prefix=prefix)
+        plan = decide(scenario, domain=target.domain, users=len(target.users), prefix=prefix)
+        write_plan(run, plan)
         write_provenance(run, command)
         _start(run, state, "hpcbench.probe", str(run), site.probe_address)
         _await(run / PROBE_FILE, run, state, "probe")
@@ -71,9 +72,10 @@ def submit(run: Path, scenario: Scenario, site_file: Path, *, command: str, pref
             _start(run, state, "hpcbench.laptop", str(run))
         else:
             python = site.python or sys.executable
-            state.jobs = slurm.submit(run, plan, site, bench=BENCH, python=python, configuration=target.slurm_conf)
+            for job in slurm.submit(run, plan, site, bench=BENCH, python=python, configuration=target.slurm_conf):
+                state.jobs.append(job)
+                state.write(run)
             say(f"job arrays {', '.join(state.jobs)}")
-        state.write(run)
     except BaseException:
         stop(run, state)
         raise
@@ -82,7 +84,7 @@ def submit(run: Path, scenario: Scenario, site_file: Path, *, command: str, pref
 def watch(run: Path, say: Say, *, every_s: float = 5.0) -> bool:
     """Return when all tasks have ended and every upload is visible, True, or `settle_s` later, False."""
     state = RunState.read(run)
-    plan = Plan.read(run)
+    plan = read_plan(run)
     target = Target.read(run / TARGET_FILE)
     progress = Progress(run, plan, target.domain)
     ended_at: float | None = None
@@ -107,7 +109,7 @@ def watch(run: Path, say: Say, *, every_s: float = 5.0) -> bool:
 def collect(run: Path, say: Say) -> None:
     """Read everything back, then end probe and stack; raw data are complete after that."""
     state = RunState.read(run)
-    if Plan.read(run).scenario.to_zero and Target.read(run / TARGET_FILE).local_pid:
+    if read_plan(run).scenario.to_zero and Target.read(run / TARGET_FILE).local_pid:
         say("waiting until no function runs any more")
         _await_zero(run)
     (run / FINISH_FILE).touch()
@@ -123,24 +125,30 @@ def collect(run: Path, say: Say) -> None:
         time.sleep(0.2)
     stop(run, state)
     shutil.rmtree(run / OPERATIONS_FOLDER)
-    (run / TARGET_FILE).unlink()
     say(f"raw data: {sum(1 for _ in read(run))} lines in {run}/{RAW_FOLDER}")
 
 
 def stop(run: Path, state: RunState | None = None) -> None:
-    """End every process and job of a run."""
+    """End every process and job of a run, and remove the addresses and credentials that they had."""
     state = RunState.read(run) if state is None else state
-    if state.jobs and (run / TARGET_FILE).exists():
-        slurm.cancel(state.jobs, Target.read(run / TARGET_FILE).slurm_conf)
-    for record in reversed([ProcessRecord(*each) for each in state.processes]):  # type: ignore[arg-type]
-        if record.alive():
-            os.kill(record.pid, signal.SIGTERM)
-        deadline = time.monotonic() + _GRACE_S
-        while record.alive():
-            if time.monotonic() > deadline:
-                os.kill(record.pid, signal.SIGKILL)
-            _reap(record.pid)
-            time.sleep(0.05)
+    try:
+        if state.jobs and (run / TARGET_FILE).exists():
+            slurm.cancel(state.jobs, Target.read(run / TARGET_FILE).slurm_conf)
+    finally:  # a Slurm that does not answer keeps nobody from ending the processes
+        for record in reversed(state.processes):
+            _end(record)
+    (run / TARGET_FILE).unlink(missing_ok=True)
+
+
+def _end(record: ProcessRecord) -> None:
+    if record.alive():
+        os.kill(record.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _GRACE_S
+    while record.alive():
+        if time.monotonic() > deadline:
+            os.kill(record.pid, signal.SIGKILL)
+        _reap(record.pid)
+        time.sleep(0.05)
 
 
 def _start(run: Path, state: RunState, module: str, *arguments: str) -> None:
@@ -158,12 +166,12 @@ def _start(run: Path, state: RunState, module: str, *arguments: str) -> None:
         )
     record = ProcessRecord.of(name, process.pid)
     assert record is not None, "a child of ours is at least a zombie"
-    state.processes.append([record.name, record.pid, record.start, record.boot])
+    state.processes.append(record)
     state.write(run)
 
 
 def _alive(state: RunState, name: str) -> bool:
-    return any(ProcessRecord(*each).alive() for each in state.processes if each[0] == name)  # type: ignore[arg-type]
+    return any(record.alive() for record in state.processes if record.name == name)
 
 
 def _await(path: Path, run: Path, state: RunState, name: str) -> None:

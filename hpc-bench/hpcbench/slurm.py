@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from hpcbench.errors import BenchError
@@ -17,15 +18,15 @@ _TIMEOUT_S = 60.0
 SCRIPT = """\
 #!/bin/bash
 # One task of an array: FIRST is the index of the array's first task.
-set -euo pipefail
+set -eo pipefail  # not -u: what `module load` brings along reads variables that are not set
 {setup}
 export PYTHONPATH={bench} {k6}
 exec {python} -m hpcbench.tasks {run} $((FIRST + SLURM_ARRAY_TASK_ID))
 """
 
 
-def submit(run: Path, plan: Plan, site: Site, *, bench: Path, python: str, configuration: str) -> list[str]:
-    """Submit all waves; returns the ids of the arrays. Raises BenchError with what sbatch said."""
+def submit(run: Path, plan: Plan, site: Site, *, bench: Path, python: str, configuration: str) -> Iterator[str]:
+    """Submit wave after wave, and tell the id of each array at once. Raises BenchError with what sbatch said."""
     assert site.slurm is not None, "a site with Slurm"
     (run / LOG_FOLDER).mkdir(exist_ok=True)
     script = run / SCRIPT_FILE
@@ -38,7 +39,7 @@ def submit(run: Path, plan: Plan, site: Site, *, bench: Path, python: str, confi
             run=shlex.quote(str(run)),
         )
     )
-    jobs: list[str] = []
+    before = ""
     for wave in plan.waves:
         arguments = [
             "sbatch",
@@ -48,12 +49,12 @@ def submit(run: Path, plan: Plan, site: Site, *, bench: Path, python: str, confi
             f"--export=ALL,FIRST={wave[0].index}",
             f"--output={run}/{LOG_FOLDER}/slurm-%A-%a.log",
             f"--chdir={run}",
-            *([f"--dependency=afterany:{jobs[-1]}"] if jobs else []),
+            *([f"--dependency=afterany:{before}"] if before else []),
             *site.slurm.options,
             str(script),
         ]
-        jobs.append(_slurm(arguments, configuration).strip().split(";")[0])
-    return jobs
+        before = _slurm(arguments, configuration).strip().split(";")[0]  # --parsable has ;cluster behind the id
+        yield before
 
 
 def cancel(jobs: list[str], configuration: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from hpcbench.errors import BenchError
+from hpcbench.s3 import S3Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,9 @@ class User:
 class Target:
     """Where everything is. `amqp_url` is for the probe only; `reader` may list the bucket of the repositories.
 
-    `management_url` (with user and password) and `local_pid`, the process that holds a stack on this machine, may be
-    empty: then queues and processes are not sampled. `token` is sent to the gateway as bearer token.
+    Without `management_url`, which has user and password in it, only the queues of functions are sampled, not all;
+    without `local_pid`, the process that holds a stack on this machine, no processes are. `slurm_conf` is that of a
+    Slurm beside such a stack. `token` is sent to the gateway as bearer token.
     """
 
     s3_url: str
@@ -50,7 +52,11 @@ class Target:
             reader = raw.pop("reader", None)
             return cls(users=users, reader=User(**reader) if reader else None, **raw)
         except (OSError, ValueError, TypeError, KeyError) as err:
-            raise BenchError(f"{path}: {err}", hint="hpc-bench/README.md shows what belongs into it.") from err
+            raise BenchError(f"{path}: {err}", hint="hpc-bench/README.md has an example.") from err
+
+    def s3(self, account: User) -> S3Client:
+        """A client with the keys of an account."""
+        return S3Client(self.s3_url, region=self.region, access_key=account.access_key, secret_key=account.secret_key)
 
     def write(self, path: Path) -> None:
         """Keep it, mode 0600; whoever reads sees all of it or nothing."""

@@ -8,6 +8,7 @@ import pytest
 
 from hpcbench.analysis import Run, analyse_lines
 from hpcbench.content import digest, members
+from hpcbench.planning import operations
 from tests.bench_lines import Lines
 
 
@@ -172,7 +173,7 @@ def test_an_archive_is_its_members(story: Lines) -> None:
 def test_what_a_stopped_client_may_have_done_is_neither_lost_nor_wrong_but_its_content_must_be_right(
     story: Lines,
 ) -> None:
-    *_, planned = story.plan.operations()
+    *_, planned = operations(story.plan)
     path = "/" + planned.key.removeprefix("cvmfs/")
     row = [path, story.etag(planned.number, planned.size), planned.size, ""]
     story.add("revision", fqrn="b0000.infn.it", revision=4, fetched=13.0, heard=13.0, there=[row], gone=[])
@@ -186,7 +187,7 @@ def test_what_a_stopped_client_may_have_done_is_neither_lost_nor_wrong_but_its_c
 
 
 def test_what_a_stopped_client_may_have_replaced_is_not_lost(story: Lines) -> None:
-    *_, planned = story.plan.operations()
+    *_, planned = operations(story.plan)
     name = planned.key.removeprefix("cvmfs/")
     story.put(3, name, at=12.0)
     story.revision(4, at=12.6, there={name: 3})

@@ -1,11 +1,14 @@
-"""What the bench says twice: its map beside its modules, names of files in JavaScript beside those in Python."""
+"""What the bench says twice: its manual beside its modules, JavaScript beside Python."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
-from hpcbench import run_folder
+from hpcbench import content, run_folder
+from hpcbench.described import names
+from hpcbench.target import Target
 
 BENCH = Path(__file__).parents[2] / "hpc-bench"
 
@@ -24,3 +27,27 @@ def test_k6_finds_the_files_of_a_run_under_the_names_that_python_gives_them() ->
     script = (BENCH / "hpcbench" / "k6" / "user.js").read_text()
     used = set(re.findall(r"\$\{__ENV\.RUN\}/([\w.-]+)", script))
     assert used == {run_folder.OPERATIONS_FOLDER, run_folder.BASE_FILE, run_folder.K6_FOLDER}
+
+
+def test_k6_makes_contents_with_the_numbers_that_python_has() -> None:
+    script = (BENCH / "hpcbench" / "k6" / "user.js").read_text()
+    numbers = dict(re.findall(r"const ([A-Z_]+) = (\d+);", script))
+    assert numbers == {"HEADER_BYTES": str(content.HEADER_BYTES), "STRIDE": str(content.STRIDE)}
+
+
+def test_the_manual_names_every_scenario_and_site() -> None:
+    manual = (BENCH / "README.md").read_text()
+    rows = re.findall(r"^\| `([\w-]+)` \|", manual, re.MULTILINE)
+    assert set(rows) >= {*names(BENCH / "scenarios"), *names(BENCH / "sites")}
+
+
+def test_the_target_in_the_manual_can_be_read_and_has_every_field(tmp_path: Path) -> None:
+    manual = (BENCH / "README.md").read_text()
+    (example,) = re.findall(r"```json\n(.*?)```", manual, re.DOTALL)
+    (tmp_path / "target.json").write_text(example)
+    target = Target.read(tmp_path / "target.json")
+    of_a_stack = {"local_pid", "slurm_conf"}
+    fields = {field.name for field in dataclasses.fields(Target)} - of_a_stack
+    assert all(getattr(target, name) for name in fields)
+    _, _, explained = manual.partition("| field | what it is")
+    assert all(f"`{name}`" in explained.partition("\n\n")[0] for name in fields)

@@ -12,7 +12,10 @@ import pytest
 from hpcbench.content import HEADER_BYTES, archive, base_text, content, members
 from hpcbench.described import names
 from hpcbench.errors import BenchError
-from hpcbench.plan import Operation, Plan, operations, write_plan
+from hpcbench.outlook import outlook
+from hpcbench.plan import Operation, Plan
+from hpcbench.plan_files import read_lanes, read_plan, write_plan
+from hpcbench.planning import decide, operations
 from hpcbench.scenario import load_scenario
 from hpcbench.sites import load_site
 from hpcbench.slurm import submit
@@ -24,18 +27,21 @@ SCENARIOS = names(BENCH / "scenarios")
 
 def planned(folder: Path, scenario: str, scale: float, users: int = 3) -> Plan:
     wanted = load_scenario(BENCH / "scenarios" / f"{scenario}.toml", scale=scale)
-    return write_plan(folder, wanted, domain="infn.it", users=users, prefix="b")
+    plan = decide(wanted, domain="infn.it", users=users, prefix="b")
+    write_plan(folder, plan)
+    return plan
 
 
 def everything(folder: Path, plan: Plan) -> list[Operation]:
-    tasks = [task.index for task in plan.tasks if task.wave]
-    return [each for index in tasks for lane in operations(folder, index) for each in lane]
+    tasks = [task for task in plan.tasks if task.wave]
+    return [each for task in tasks for lane in read_lanes(folder, task) for each in lane]
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_plan_numbers_every_operation_once_and_can_be_read_again(tmp_path: Path, name: str) -> None:
     plan = planned(tmp_path, name, 0.01)
-    assert Plan.read(tmp_path) == plan
+    assert read_plan(tmp_path) == plan
+    assert list(operations(plan)) == everything(tmp_path, plan)
     numbers = [operation.number for operation in everything(tmp_path, plan)]
     assert sorted(numbers) == list(range(1, len(numbers) + 1))
     assert [task.index for task in plan.tasks] == list(range(len(plan.tasks)))
@@ -54,7 +60,7 @@ def test_what_happens_to_one_object_happens_in_one_lane_and_in_order(tmp_path: P
     numbers = defaultdict(list)
     storm = [task for task in plan.tasks if task.load == "storm"]
     for task in storm:
-        for lane_number, lane in enumerate(operations(tmp_path, task.index)):
+        for lane_number, lane in enumerate(read_lanes(tmp_path, task)):
             for operation in lane:
                 places[operation.bucket, operation.key].add((task.index, lane_number))
                 numbers[operation.bucket, operation.key].append(operation.number)
@@ -72,9 +78,7 @@ def test_a_later_load_changes_the_keys_of_the_earlier(tmp_path: Path) -> None:
     by_load = defaultdict(set)
     for task in plan.tasks:
         if task.wave:
-            by_load[task.load] |= {
-                (each.bucket, each.key) for lane in operations(tmp_path, task.index) for each in lane
-            }
+            by_load[task.load] |= {(each.bucket, each.key) for lane in read_lanes(tmp_path, task) for each in lane}
     assert by_load["tree"] == by_load["replacement"]
     assert [task.wave for task in plan.tasks] == [0, 1, 1, 2, 2]
 
@@ -92,7 +96,7 @@ def test_repositories_and_their_files_are_spread_evenly(tmp_path: Path) -> None:
 def test_a_load_without_a_rate_gives_each_k6_user_a_lane_and_one_with_a_rate_does_not(tmp_path: Path) -> None:
     plan = planned(tmp_path, "burst-1000", 1)
     users = plan.tasks[-1]
-    lanes = len(operations(tmp_path, users.index))
+    lanes = len(read_lanes(tmp_path, users))
     assert executor(users, lanes) == {
         "executor": "per-vu-iterations",
         "vus": 100,
@@ -103,9 +107,34 @@ def test_a_load_without_a_rate_gives_each_k6_user_a_lane_and_one_with_a_rate_doe
     made = executor(ramp, 1)
     assert made["startRate"] == 150  # 2.5 a second, in minutes
     assert made["stages"] == [{"target": 150, "duration": "20s"}, {"target": 9000, "duration": "240s"}]
-    assert sum(task.operations for task in Plan.read(tmp_path / "ramp").tasks if task.wave) == pytest.approx(
+    assert sum(task.operations for task in read_plan(tmp_path / "ramp").tasks if task.wave) == pytest.approx(
         36_700, abs=2
     )
+
+
+def test_the_outlook_says_what_a_plan_comes_to(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "smoke", 1)
+    done = everything(tmp_path, plan)
+    lines = list(outlook(plan))
+    rows = {line.split()[1]: line.split() for line in lines[2:] if line[:4].strip().isdecimal()}
+    assert list(rows) == ["request", "put", "parts", "archives", "churn", "overwrite", "readers", "delete"]
+    assert rows["put"][2:] == ["put", "2", "60", "227.7", "kB", "16", "at", "once"]
+    assert rows["archives"][4:7] == ["3", "240.0", "kB"]  # 40 members of 2,000 bytes each
+    assert rows["delete"][3:] == ["1", "15", "8", "at", "once"]  # nothing is uploaded
+    assert rows["readers"][4:] == ["0", "2", "at", "once", "for", "4", "s"]
+    deleted = sum(each.kind == "delete" for each in done)
+    together = "\n".join(lines)
+    assert f"3 archive, {deleted} delete, 2 multipart, " in together
+    last = {(each.bucket, each.key): each.kind for each in sorted(done)}
+    assert f"in the end {sum(kind != 'delete' for kind in last.values())} objects are there" in together
+    assert "9 in 4 waves, at most 5 at once" in together
+    assert "4 s at least, then 60 s at most" in together
+
+
+def test_the_outlook_adds_up_what_tasks_of_one_load_do(tmp_path: Path) -> None:
+    lines = list(outlook(planned(tmp_path, "ramp", 1)))
+    assert lines[3].endswith("5/s for 20 s then 300/s for 240 s")
+    assert "260 s at least" in lines[-1]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +206,7 @@ def test_waves_become_job_arrays_that_wait_for_each_other(tmp_path: Path, monkey
     sbatch.chmod(0o755)
     monkeypatch.setenv("PATH", str(sbatch.parent), prepend=":")
     site = load_site(BENCH / "sites" / "hpc-bubble.toml")
-    jobs = submit(tmp_path, plan, site, bench=BENCH, python="/usr/bin/python3", configuration="")
+    jobs = list(submit(tmp_path, plan, site, bench=BENCH, python="/usr/bin/python3", configuration=""))
     assert jobs == ["1", "2", "3"]
     first, second, third = said.read_text().splitlines()
     assert "--array=0-0" in first
@@ -198,4 +227,8 @@ def test_what_sbatch_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     sbatch.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(BenchError, match="invalid partition specified"):
-        submit(tmp_path, plan, load_site(BENCH / "sites" / "one-vm.toml"), bench=BENCH, python="p", configuration="")
+        next(
+            submit(
+                tmp_path, plan, load_site(BENCH / "sites" / "one-vm.toml"), bench=BENCH, python="p", configuration=""
+            )
+        )

@@ -12,7 +12,7 @@ from typing import Any
 
 from hpcbench.clocks import ClockServer
 from hpcbench.paths import path_of
-from hpcbench.plan import Plan
+from hpcbench.plan_files import read_plan
 from hpcbench.probe.machine import Machine
 from hpcbench.probe.queues import Queues
 from hpcbench.probe.revisions import Revisions
@@ -20,7 +20,7 @@ from hpcbench.probe.stored import note_store_clock, note_stored
 from hpcbench.probe.tap import Tap
 from hpcbench.raw import RawFile
 from hpcbench.run_folder import FINISH_FILE, FINISHED_FILE, PROBE_FILE, PROBE_STATE_FILE, STOP_FILE, TARGET_FILE
-from hpcbench.s3 import S3Client
+from hpcbench.s3 import S3Client, S3Error
 from hpcbench.target import Target
 
 _EVERY_S = 0.5
@@ -32,7 +32,7 @@ class Probe:
 
     def __init__(self, run: Path, address: str) -> None:
         self._run = run
-        plan = Plan.read(run)
+        plan = read_plan(run)
         self._target = Target.read(run / TARGET_FILE)
         self._domain = self._target.domain
         self._stop_after_s = plan.scenario.stop_after_s
@@ -49,8 +49,9 @@ class Probe:
         )
         self._clock = ClockServer(address)
         self._tap = Tap(self._target.amqp_url, self._raw, self._heard)
-        self._samplers: list[Machine | Queues] = [Machine(run, self._raw, stack=self._target.local_pid)]
-        self._samplers.append(Queues(self._target.amqp_url, self._target.management_url, self._raw))
+        self._samplers: list[Machine | Queues] = [Queues(self._target.amqp_url, self._target.management_url, self._raw)]
+        if self._target.local_pid:  # how busy this machine is says nothing of a service elsewhere
+            self._samplers.append(Machine(run, self._raw, stack=self._target.local_pid))
         self._tap.start()
         for sampler in self._samplers:
             sampler.start()
@@ -75,31 +76,36 @@ class Probe:
 
     def finish(self) -> None:
         """Read everything back, list what is stored, and stop."""
-        for fqrn in self._revisions.repositories():
-            self._revisions.look(fqrn, time.time())
-        time.sleep(1.0)
-        while self._revisions.busy():
-            time.sleep(_EVERY_S)
+        self._catch_up()
         self._tap.stop()
         for sampler in self._samplers:
             sampler.stop()
-        reader = self._target.reader
-        if reader is not None:
-            s3 = S3Client(
-                self._target.s3_url,
-                region=self._target.region,
-                access_key=reader.access_key,
-                secret_key=reader.secret_key,
-            )
-            note_store_clock(s3, self._target.repository_bucket, self._raw)
-            for fqrn in self._revisions.repositories():
-                note_stored(s3, self._target.repository_bucket, fqrn, self._raw)
+        if self._target.reader is not None:
+            self._note_stored(self._target.s3(self._target.reader))
         for fqrn in self._revisions.repositories():
             count = self._revisions.read_everything(fqrn)
             self._raw.write("read_back", fqrn=fqrn, files=count, at=time.time())
         self._raw.close()
         self._clock.close()
         (self._run / FINISHED_FILE).touch()
+
+    def _catch_up(self) -> None:
+        """Fetch every repository's newest revision, whether or not it was heard of."""
+        for fqrn in self._revisions.repositories():
+            self._revisions.look(fqrn, time.time())
+        time.sleep(1.0)
+        while self._revisions.busy():
+            time.sleep(_EVERY_S)
+
+    def _note_stored(self, s3: S3Client) -> None:
+        """What may not be listed is not known of the run, but is no reason to lose the rest of it."""
+        bucket = self._target.repository_bucket
+        note_store_clock(s3, bucket, self._raw)
+        try:
+            for fqrn in self._revisions.repositories():
+                note_stored(s3, bucket, fqrn, self._raw)
+        except S3Error as err:
+            print(f"nothing more is known of when objects were stored: {err}", file=sys.stderr)
 
     def _heard(self, exchange: str, message: dict[str, Any], at: float) -> None:
         if exchange == "cvmfs":

@@ -79,7 +79,7 @@ def processes() -> dict[int, Process]:
 
 
 class Machine(threading.Thread):
-    """Samples until stopped; `stack` is the pid of the process that holds a stack, 0 if none does."""
+    """Samples until stopped; `stack` is the pid of the process that holds the stack."""
 
     def __init__(self, run: Path, raw: RawFile, *, stack: int) -> None:
         super().__init__(name="machine", daemon=True)
@@ -171,7 +171,7 @@ class Machine(threading.Thread):
         return "other"
 
     def _below_stack(self, process: Process, living: dict[int, Process]) -> bool:
-        return bool(self._stack) and self._stack in _ancestors(process, living)
+        return self._stack in _ancestors(process, living)
 
     def _instance(self, process: Process, living: dict[int, Process]) -> int:
         """The process of the instance that its Service started: the one just below the stack's."""

@@ -12,7 +12,8 @@ import traceback
 from pathlib import Path
 
 from hpcbench import clocks
-from hpcbench.plan import REQUEST, Plan
+from hpcbench.plan import REQUEST
+from hpcbench.plan_files import read_plan
 from hpcbench.raw import RawFile
 from hpcbench.run_folder import DONE_FOLDER, GO_FILE, PROBE_FILE, TARGET_FILE
 from hpcbench.target import Target
@@ -25,7 +26,7 @@ GO_POLL_S = 0.2
 
 def main(run: Path, index: int) -> int:
     """Do the task; returns its exit status."""
-    plan = Plan.read(run)
+    plan = read_plan(run)
     task = plan.tasks[index]
     raw = RawFile(run, f"task-{index:04}")
     work = Work(run, plan, task, Target.read(run / TARGET_FILE), raw)

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from hpcbench.content import archive
-from hpcbench.plan import Operation, operations
+from hpcbench.plan import Operation
+from hpcbench.plan_files import read_lanes
 from hpcbench.s3 import S3Client, S3Error
 from hpcbench.tasks.work import Work
 
 
 def play(work: Work) -> None:
     """Upload every archive of the task, one after the other in each lane."""
-    lanes = operations(work.run, work.task.index)
+    lanes = read_lanes(work.run, work.task)
     with ThreadPoolExecutor(len(lanes)) as threads:
         for outcome in [threads.submit(_upload, work, lane) for lane in lanes]:
             outcome.result()

@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from hpcbench.plan import Task, operations
+from hpcbench.plan import Task
+from hpcbench.plan_files import read_lanes
 from hpcbench.run_folder import K6_FOLDER
 from hpcbench.tasks.work import Work
 
@@ -21,6 +24,8 @@ THRESHOLDS_CROSSED = 99
 _RATE_UNIT_S = 60
 _MOST_VUS = 400
 _STOP_POLL_S = 0.5
+_QUIETLY = ("run", "--quiet", "--address", "", "--log-format", "raw")
+"""No progress bar, no server of its own that a second k6 on the node would collide with, lines as they were said."""
 
 
 def play(work: Work) -> None:
@@ -29,52 +34,46 @@ def play(work: Work) -> None:
     Crossed thresholds are no failure of the run: the report shows them.
     """
     name = f"{work.task.index:04}"
-    lanes = operations(work.run, work.task.index)
+    lanes = read_lanes(work.run, work.task)
     folder = work.run / K6_FOLDER
     folder.mkdir(exist_ok=True)
-    settings = folder / f"{name}-work.json"
     lines = folder / f"{name}.log"
     lines.touch()
-    document = {
-        "endpoint": work.target.s3_url,
-        "region": work.target.region,
-        "users": [{"access_key": user.access_key, "secret_key": user.secret_key} for user in work.target.users],
-        "executor": executor(work.task, len(lanes)),
-    }
-    with os.fdopen(os.open(settings, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-        json.dump(document, file)
-    environment = {
-        **os.environ,
-        "RUN": str(work.run),
-        "TASK": name,
-        "WORK": str(settings),
-        "K6_NO_USAGE_REPORT": "true",
-    }
-    command = [
-        find(),
-        "run",
-        "--quiet",
-        "--address",
-        "",
-        "--log-format",
-        "raw",
-        "--console-output",
-        str(lines),
-        str(SCRIPT),
-    ]
-    with (folder / f"{name}.out").open("wb") as output:
-        k6 = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    command = [find(), *_QUIETLY, "--console-output", str(lines), str(SCRIPT)]
+    with _settings(work, folder / f"{name}-work.json", lanes=len(lanes)) as settings:
+        environment = {"RUN": str(work.run), "TASK": name, "WORK": str(settings), "K6_NO_USAGE_REPORT": "true"}
+        with (folder / f"{name}.out").open("wb") as output:
+            k6 = subprocess.Popen(
+                command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
         try:
             status, carried_out = _follow(k6, lines, work)
         finally:
             k6.kill()  # whoever is ended leaves no load behind; nothing happens to one that has ended
-    settings.unlink()
+            k6.wait()
     if carried_out < work.task.operations and not work.task.rate and not work.stopped:
         raise RuntimeError(
             f"{work.task.operations - carried_out} operations were not carried out; see {K6_FOLDER}/{name}.out"
         )
     if status not in {0, THRESHOLDS_CROSSED} and not work.stopped:
         raise RuntimeError(f"k6 ended with status {status}; it says why in {K6_FOLDER}/{name}.out")
+
+
+@contextmanager
+def _settings(work: Work, path: Path, *, lanes: int) -> Iterator[Path]:
+    """What ``k6/user.js`` is given in a file, mode 0600: it holds keys, so it is gone when k6 has ended, however."""
+    document = {
+        "endpoint": work.target.s3_url,
+        "region": work.target.region,
+        "users": [{"access_key": user.access_key, "secret_key": user.secret_key} for user in work.target.users],
+        "executor": executor(work.task, lanes),
+    }
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            json.dump(document, file)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _follow(k6: subprocess.Popen[bytes], lines: Path, work: Work) -> tuple[int, int]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from hpcbench.plan import REQUEST, RepositoryPlan
+from hpcbench.target import Target
 from hpcbench.tasks.work import Work
 
 TYPE = "it.infn.datacloud.cvmfs.repository.requested"
@@ -23,9 +22,8 @@ def play(work: Work) -> None:
     """Request this task's share of the repositories, at most `at_once` on their way; raises if one never comes."""
     count = sum(task.action == REQUEST for task in work.plan.tasks)
     mine = work.plan.repositories[work.task.index :: count]
-    on_their_way = threading.BoundedSemaphore(work.task.at_once * 4)
-    with ThreadPoolExecutor(work.task.at_once * 4) as threads:
-        for outcome in [threads.submit(_request, work, each, on_their_way) for each in mine]:
+    with ThreadPoolExecutor(work.task.at_once) as threads:
+        for outcome in [threads.submit(_request, work, each) for each in mine]:
             outcome.result()
 
 
@@ -48,42 +46,43 @@ def event(repository: RepositoryPlan, subject: str, now: datetime) -> dict[str, 
     }
 
 
-def _request(work: Work, repository: RepositoryPlan, on_their_way: threading.BoundedSemaphore) -> None:
-    with on_their_way:
-        subject = work.target.users[repository.user].subject
-        began = time.time()
-        request = urllib.request.Request(
-            f"{work.target.gateway_url}/events",
-            json.dumps(event(repository, subject, datetime.now(UTC))).encode(),
-            {
-                "Content-Type": "application/cloudevents+json",
-                **({"Authorization": f"Bearer {work.target.token}"} if work.target.token else {}),
-            },
-        )
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-            status = answer.status
-        asked = time.time()
-        while not _is_there(f"{work.target.repository_url}/{repository.fqrn}/.cvmfspublished"):
-            if time.time() - began > PATIENCE_S:
-                raise TimeoutError(f"{repository.fqrn} was not created within {PATIENCE_S:.0f} s")
-            time.sleep(_POLL_S)
-        work.raw.write(
-            "request",
-            fqrn=repository.fqrn,
-            start=began,
-            end=asked,
-            status=status,
-            there=time.time(),
-            host=work.raw.host,
-        )
-        work.raw.flush()
+def _request(work: Work, repository: RepositoryPlan) -> None:
+    """Ask for a repository, wait until it can be mounted, and note both."""
+    began = time.time()
+    status = _ask(work.target, repository)
+    asked = time.time()
+    while not _is_there(f"{work.target.repository_url}/{repository.fqrn}/.cvmfspublished"):
+        if time.time() - began > PATIENCE_S:
+            raise TimeoutError(f"{repository.fqrn} was not created within {PATIENCE_S:.0f} s")
+        time.sleep(_POLL_S)
+    work.raw.write(
+        "request",
+        fqrn=repository.fqrn,
+        start=began,
+        end=asked,
+        status=status,
+        there=time.time(),
+        host=work.raw.host,
+    )
+    work.raw.flush()
+
+
+def _ask(target: Target, repository: RepositoryPlan) -> int:
+    """The gateway's status; urllib raises what is no success."""
+    subject = target.users[repository.user].subject
+    headers = {"Content-Type": "application/cloudevents+json"}
+    if target.token:
+        headers["Authorization"] = f"Bearer {target.token}"
+    body = json.dumps(event(repository, subject, datetime.now(UTC))).encode()
+    request = urllib.request.Request(f"{target.gateway_url}/events", body, headers)
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+        status: int = answer.status
+    return status
 
 
 def _is_there(url: str) -> bool:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_TIMEOUT_S):
             return True
-    except urllib.error.HTTPError:
-        return False
-    except OSError:
+    except OSError:  # no answer, or one that says that there is nothing
         return False

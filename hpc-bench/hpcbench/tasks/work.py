@@ -28,14 +28,8 @@ class Work:
         return (self.run / BASE_FILE).read_text()
 
     def s3(self, user: int) -> S3Client:
-        """A client with the keys of one user."""
-        account = self.target.users[user]
-        return S3Client(
-            self.target.s3_url,
-            region=self.target.region,
-            access_key=account.access_key,
-            secret_key=account.secret_key,
-        )
+        """A client with the keys of one user of the plan."""
+        return self.target.s3(self.target.users[user])
 
     @property
     def stopped(self) -> bool:
