@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,12 +27,12 @@ from functions.adapters.memory import MemoryEventBus, MemoryKeyStore
 from functions.adapters.s3 import S3BlobStore
 from functions.adapters.s3_connection import S3Connection
 from functions.adapters.s3_objects import S3ObjectSource
-from functions.cvmfs.address import Digest
 from functions.cvmfs.certificate import Certificate
 from functions.cvmfs.entry import Entry
 from functions.handlers.cloud import Cloud
 from functions.handlers.reconcile_bucket import reconcile_bucket
 from functions.local.servers import CephServer
+from functions.ports import ObjectInfo
 from functions.publishing import creation
 from functions.publishing.crowd import Crowd
 from functions.publishing.head import ObjectCache
@@ -58,14 +59,19 @@ def resident_mb(which: str) -> float:
     return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{which}:"))
 
 
-def cloud_of(settings: Settings) -> Cloud:
-    """The service on a real S3, with keys and a broker in memory."""
-    connection = S3Connection(
+def connection_of(settings: Settings) -> S3Connection:
+    """The S3 that the settings name."""
+    return S3Connection(
         endpoint=settings.s3_endpoint,
         region=settings.s3_region,
         access_key=settings.s3_access_key,
         secret_key=settings.s3_secret_key,
     )
+
+
+def cloud_of(settings: Settings) -> Cloud:
+    """The service on a real S3, with keys and a broker in memory."""
+    connection = connection_of(settings)
     return Cloud(
         settings=settings,
         clock=utc_now,
@@ -89,12 +95,7 @@ def keys(number: int) -> list[str]:
 
 async def upload(settings: Settings, number: int) -> None:
     """Put the objects, some at a time."""
-    store = S3Connection(
-        endpoint=settings.s3_endpoint,
-        region=settings.s3_region,
-        access_key=settings.s3_access_key,
-        secret_key=settings.s3_secret_key,
-    ).objects()
+    store = connection_of(settings).objects()
     pending = asyncio.Queue[str]()
     for key in keys(number):
         pending.put_nowait(key)
@@ -107,8 +108,8 @@ async def upload(settings: Settings, number: int) -> None:
     await asyncio.gather(*(work() for _ in range(AT_ONCE)))
 
 
-def publish(cloud: Cloud) -> None:
-    """Make a repository that equals the bucket, without taking in any content."""
+def make_repository(cloud: Cloud) -> None:
+    """An empty repository of the bucket."""
     now = utc_now()
     made = cloud.keys.ensure_keys(FQRN, subject="bench", group=None, now=now)
     certificate = Certificate.from_pem(made.certificate.encode())
@@ -118,19 +119,29 @@ def publish(cloud: Cloud) -> None:
         cloud.state, RepositoryRecord(repository=FQRN, bucket=BUCKET, username="b", subject="bench", created_at=now)
     )
 
+
+def entries_of(objects: Iterable[ObjectInfo]) -> dict[str, Entry]:
+    """What a repository has that equals a bucket, by path, directories included; contents are names of nothing."""
+    entries: dict[str, Entry] = {}
+    for number, info in enumerate(objects):
+        path = "/" + info.key.removeprefix("cvmfs/")
+        seconds = int(info.modified.timestamp())
+        record = ChangeRecord(bucket=BUCKET, key=info.key, path=path, etag=info.etag, modified=seconds)
+        file = EntryRecord(mode=0o100644, size=info.size, mtime=seconds, digest=f"{number:040x}")
+        entries[path] = entry_of(record, file)
+        above = path.rpartition("/")[0]
+        while above and above not in entries:
+            entries[above] = Entry.directory(mtime=seconds)
+            above = above.rpartition("/")[0]
+    return entries
+
+
+def publish(cloud: Cloud) -> None:
+    """Make a repository that equals the bucket, without taking in any content."""
+    make_repository(cloud)
+
     def edit(tree: CatalogTree, _: Entry) -> None:
-        entries: dict[str, Entry] = {}
-        for info in cloud.source.list(BUCKET, "cvmfs/"):
-            path = "/" + info.key.removeprefix("cvmfs/")
-            seconds = int(info.modified.timestamp())
-            record = ChangeRecord(bucket=BUCKET, key=info.key, path=path, etag=info.etag, modified=seconds)
-            content = str(Digest.parse(f"{len(entries):040x}"))
-            entries[path] = entry_of(record, EntryRecord(mode=0o100644, size=info.size, mtime=seconds, digest=content))
-            above = path.rpartition("/")[0]
-            while above and above not in entries:
-                entries[above] = Entry.directory(mtime=seconds)
-                above = above.rpartition("/")[0]
-        tree.put_all(entries.items())
+        tree.put_all(entries_of(cloud.source.list(BUCKET, "cvmfs/")).items())
 
     cloud.publisher(FQRN).publish(edit)
 

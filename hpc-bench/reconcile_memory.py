@@ -11,6 +11,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,32 +20,28 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from reconcile import BUCKET, FQRN, resident_mb, utc_now
+from reconcile import BUCKET, FQRN, entries_of, make_repository, resident_mb, utc_now
 
 from events import ReconciliationRequested
-from events.change import ChangeRecord, EntryRecord
 from functions.adapters.allocator import give_back_large_buffers
 from functions.adapters.directory import DirectoryBlobStore
 from functions.adapters.memory import MemoryBucketAdmin, MemoryEventBus, MemoryKeyStore, MemoryObjectSource
 from functions.adapters.s3_connection import S3Connection
 from functions.adapters.s3_objects import S3ObjectSource
-from functions.cvmfs.certificate import Certificate
 from functions.cvmfs.entry import Entry
 from functions.handlers.cloud import Cloud
 from functions.handlers.reconcile_bucket import reconcile_bucket
-from functions.publishing import creation
+from functions.ports import ObjectInfo
 from functions.publishing.crowd import Crowd
 from functions.publishing.head import ObjectCache
 from functions.publishing.marking import mark
 from functions.publishing.pace import Pace
 from functions.publishing.reconciliations import last_reconciliation
-from functions.publishing.records import RepositoryRecord, keep_record
-from functions.publishing.sources import entry_of
 from functions.publishing.tree import CatalogTree
 from functions.settings import Settings
 
-MODIFIED = 1_770_000_000
-STAMP = datetime.fromtimestamp(MODIFIED, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+MODIFIED = datetime.fromtimestamp(1_770_000_000, UTC)
+STAMP = MODIFIED.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 SIZE = 30
 PAGE = 1000
 PROCESSES = multiprocessing.get_context("spawn")
@@ -68,6 +65,11 @@ class Scene:
         """A key; they are in order."""
         per_directory = 30 if self.nested else 500
         return f"cvmfs/part{index // 25_000:04}/{index // per_directory:06}/file{index:08}"
+
+    def objects(self) -> Iterator[ObjectInfo]:
+        """What the listing says of each."""
+        for index in range(self.number):
+            yield ObjectInfo(self.key(index), SIZE, etag(index), MODIFIED)
 
 
 def etag(index: int) -> str:
@@ -143,27 +145,11 @@ def cloud_of(scene: Scene, port: int) -> Cloud:
 
 def publish(scene: Scene) -> None:
     """Make a repository that equals the bucket."""
-    cloud, now = cloud_of(scene, 1), utc_now()
-    made = cloud.keys.ensure_keys(FQRN, subject="bench", group=None, now=now)
-    certificate = Certificate.from_pem(made.certificate.encode())
-    store, signer = cloud.repository_store(FQRN), cloud.keys.signer(FQRN)
-    creation.create_repository(store, signer, certificate, creation.NewRepository(FQRN), now=now)
-    keep_record(
-        cloud.state, RepositoryRecord(repository=FQRN, bucket=BUCKET, username="b", subject="bench", created_at=now)
-    )
+    cloud = cloud_of(scene, 1)
+    make_repository(cloud)
 
     def edit(tree: CatalogTree, marker: Entry) -> None:
-        entries: dict[str, Entry] = {}
-        for index in range(scene.number):
-            key = scene.key(index)
-            path = "/" + key.removeprefix("cvmfs/")
-            record = ChangeRecord(bucket=BUCKET, key=key, path=path, etag=etag(index), modified=MODIFIED)
-            file = EntryRecord(mode=0o100644, size=SIZE, mtime=MODIFIED, digest=f"{index:040x}")
-            entries[path] = entry_of(record, file)
-            above = path.rpartition("/")[0]
-            while above and above not in entries:
-                entries[above] = Entry.directory(mtime=MODIFIED)
-                above = above.rpartition("/")[0]
+        entries = entries_of(scene.objects())
         tree.put_all(entries.items())
         for path, entry in entries.items():
             if scene.nested and entry.is_directory and path.count("/") == 2:
