@@ -31,7 +31,7 @@ from hpcbench.run_folder import (
     TARGET_FILE,
 )
 from hpcbench.scenario import Scenario
-from hpcbench.sites import load_site
+from hpcbench.sites import Site, load_site
 from hpcbench.state import RunState
 from hpcbench.target import Target
 
@@ -54,13 +54,7 @@ def submit(run: Path, scenario: Scenario, site_file: Path, *, command: str, pref
     shutil.copy(site_file, run / SITE_FILE)
     state = RunState(site.name, time.time(), command)
     try:
-        if site.service.target:
-            Target.read(Path(site.service.target)).write(run / TARGET_FILE)
-        else:
-            say("starting a stack")
-            _start(run, state, "hpcbench.host", str(run))
-            _await(run / TARGET_FILE, run, state, "host")
-        target = Target.read(run / TARGET_FILE)
+        target = _target(run, site, state, say)
         plan = decide(scenario, domain=target.domain, users=len(target.users), prefix=prefix)
         write_plan(run, plan)
         write_provenance(run, command)
@@ -149,6 +143,17 @@ def _end(record: ProcessRecord) -> None:
             os.kill(record.pid, signal.SIGKILL)
         _reap(record.pid)
         time.sleep(0.05)
+
+
+def _target(run: Path, site: Site, state: RunState, say: Say) -> Target:
+    """Where the service is: elsewhere, as the site says, or on this machine, once it runs."""
+    if site.service.target:
+        Target.read(Path(site.service.target)).write(run / TARGET_FILE)
+    else:
+        say("starting a stack")
+        _start(run, state, "hpcbench.host", str(run))
+        _await(run / TARGET_FILE, run, state, "host")
+    return Target.read(run / TARGET_FILE)
 
 
 def _start(run: Path, state: RunState, module: str, *arguments: str) -> None:

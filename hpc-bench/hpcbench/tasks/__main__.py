@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from hpcbench import clocks
@@ -23,6 +25,13 @@ from hpcbench.tasks.work import Work
 CLOCK_EVERY_S = 30.0
 GO_POLL_S = 0.2
 
+PLAYS: Mapping[str, Callable[[Work], None]] = {
+    REQUEST: requests.play,
+    "archive": archives.play,
+    "read": readers.play,
+}
+"""Who does the work of a task that k6 does not play, by its action."""
+
 
 def main(run: Path, index: int) -> int:
     """Do the task; returns its exit status."""
@@ -30,53 +39,60 @@ def main(run: Path, index: int) -> int:
     task = plan.tasks[index]
     raw = RawFile(run, f"task-{index:04}")
     work = Work(run, plan, task, Target.read(run / TARGET_FILE), raw)
-    probe = json.loads((run / PROBE_FILE).read_text())
-    ended = threading.Event()
-
-    def note_clock() -> None:
-        reading = clocks.measure(probe["address"], probe["port"])
-        if reading is not None:
-            raw.write("clock", host=raw.host, at=reading.at, offset=reading.offset, rtt=reading.round_trip)
-            raw.flush()
-
-    def note_clocks() -> None:
-        while not ended.wait(CLOCK_EVERY_S):
-            note_clock()
-
-    note_clock()
-    threading.Thread(target=note_clocks, name="clock", daemon=True).start()
-    began = time.time()
-    job = os.environ.get("SLURM_JOB_ID", "")
-    raw.write("task", task=index, load=task.load, wave=task.wave, host=raw.host, at=began, what="began", job=job)
     fault = ""
-    try:
-        while plan.scenario.from_zero and task.wave == 1 and not (run / GO_FILE).exists():
-            time.sleep(GO_POLL_S)
-        if task.by_k6:
-            by_k6.play(work)
-        else:
-            {REQUEST: requests.play, "archive": archives.play, "read": readers.play}[task.action](work)
-    except Exception:  # noqa: BLE001 - whatever it was, it is told and ends this task
-        fault = traceback.format_exc()
-    ended.set()
-    note_clock()
-    raw.write(
-        "task",
-        task=index,
-        load=task.load,
-        wave=task.wave,
-        host=raw.host,
-        at=time.time(),
-        what="ended",
-        fault=fault,
-        job=job,
-    )
+    with _clock_noted(run, raw):
+        began = time.time()
+        _note(work, what="began", at=began)
+        try:
+            _wait_for_go(work)
+            play = by_k6.play if task.by_k6 else PLAYS[task.action]
+            play(work)
+        except Exception:  # noqa: BLE001 - whatever it was, it is told and ends this task
+            fault = traceback.format_exc()
+    _note(work, what="ended", at=time.time(), fault=fault)
     raw.close()
     done = run / DONE_FOLDER / f"{index:04}.json"
     done.parent.mkdir(exist_ok=True)
     done.write_text(json.dumps({"fault": fault, "seconds": time.time() - began}))
     sys.stderr.write(fault)
     return int(bool(fault))
+
+
+@contextmanager
+def _clock_noted(run: Path, raw: RawFile) -> Iterator[None]:
+    """Compare this node's clock with the probe's before, after, and every now and then meanwhile."""
+    probe = json.loads((run / PROBE_FILE).read_text())
+    ended = threading.Event()
+
+    def note() -> None:
+        reading = clocks.measure(probe["address"], probe["port"])
+        if reading is not None:
+            raw.write("clock", host=raw.host, at=reading.at, offset=reading.offset, rtt=reading.round_trip)
+            raw.flush()
+
+    def note_until_ended() -> None:
+        while not ended.wait(CLOCK_EVERY_S):
+            note()
+
+    note()
+    threading.Thread(target=note_until_ended, name="clock", daemon=True).start()
+    yield
+    ended.set()
+    note()
+
+
+def _note(work: Work, *, what: str, at: float, **more: str) -> None:
+    task = work.task
+    job = os.environ.get("SLURM_JOB_ID", "")
+    work.raw.write(
+        "task", task=task.index, load=task.load, wave=task.wave, host=work.raw.host, at=at, what=what, **more, job=job
+    )
+
+
+def _wait_for_go(work: Work) -> None:
+    """The first loads of a scenario that begins from zero wait until no function runs."""
+    while work.plan.scenario.from_zero and work.task.wave == 1 and not (work.run / GO_FILE).exists():
+        time.sleep(GO_POLL_S)
 
 
 if __name__ == "__main__":
