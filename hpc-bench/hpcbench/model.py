@@ -45,6 +45,9 @@ THREADS = 8
 
 STEP_S = 0.02
 
+_NOTHING, _A_BIT = 1e-9, 1e-6
+"""What sums of many steps may be off by: CPU seconds and cores, uploads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Steady:
@@ -175,8 +178,21 @@ class _Costs:
         )
 
 
+@dataclass(eq=False, slots=True)
+class _Publishing:
+    """A revision in the making: CPU seconds that are still to be done for it, its repository, its uploads."""
+
+    left_s: float
+    repository: int
+    uploads: int
+
+
 class _Line:
-    """The three stages of a burst at one moment."""
+    """The three stages of a burst at one moment.
+
+    Repositories with uploads that are `_waiting` are `_ready` to be published, unless they are `_held`: `_running` now,
+    or `_paced`, not to be published again before a time.
+    """
 
     def __init__(self, burst: Burst, costs: _Costs) -> None:
         self._burst = burst
@@ -186,7 +202,7 @@ class _Line:
         self._waiting = [0] * burst.repositories
         self._ready: deque[int] = deque()
         self._paced: deque[tuple[float, int]] = deque()
-        self._running: list[list[float]] = []
+        self._running: list[_Publishing] = []
         self._held: set[int] = set()
         self.now = self.load_s = 0.0
         self.visible = self.revisions = 0
@@ -195,23 +211,21 @@ class _Line:
         """A moment later."""
         burst, costs = self._burst, self._costs
         left, behind = burst.uploads - self._put, self._put - self._stored
-        wants = (
-            min(float(burst.users), PUT_CORES, left),
-            min(float(burst.pods), behind) if behind > 1e-9 else 0.0,
-            min(float(burst.pods), float(len(self._running))),
-        )
-        share = min(1.0, costs.cores / max(sum(wants), 1e-9)) * STEP_S
-        self._put += min(left, wants[0] * share / costs.put_s)
-        self._stored = min(self._put, self._stored + wants[1] * share / costs.store_s)
+        putting = min(float(burst.users), PUT_CORES, left)
+        storing = min(float(burst.pods), behind) if behind > _NOTHING else 0.0
+        publishing = min(float(burst.pods), float(len(self._running)))
+        share = min(1.0, costs.cores / max(putting + storing + publishing, _NOTHING)) * STEP_S
+        self._put += min(left, putting * share / costs.put_s)
+        self._stored = min(self._put, self._stored + storing * share / costs.store_s)
         self.now += STEP_S
-        if left > 1e-6:
+        if left > _A_BIT:
             self.load_s = self.now
-        self._publish(wants[2] * share)
+        self._publish(publishing * share)
         self._arrive()
         self._begin()
 
     def _arrive(self) -> None:
-        while self._arrived < int(self._stored + 1e-6):
+        while self._arrived < int(self._stored + _A_BIT):
             repository = self._arrived % self._burst.repositories
             self._waiting[repository] += 1
             self._arrived += 1
@@ -228,16 +242,17 @@ class _Line:
             repository = self._ready.popleft()
             self._held.add(repository)
             count, self._waiting[repository] = self._waiting[repository], 0
-            self._running.append([self._costs.revision_s + count * self._costs.entry_s, repository, count])
+            left_s = self._costs.revision_s + count * self._costs.entry_s
+            self._running.append(_Publishing(left_s, repository, count))
 
     def _publish(self, work: float) -> None:
         if not self._running:
             return
         each = work / len(self._running)
-        for entry in self._running:
-            entry[0] -= each
-        for entry in [entry for entry in self._running if entry[0] <= 1e-9]:
-            self._running.remove(entry)
-            self.visible += int(entry[2])
+        for revision in self._running:
+            revision.left_s -= each
+        for revision in [revision for revision in self._running if revision.left_s <= _NOTHING]:
+            self._running.remove(revision)
+            self.visible += revision.uploads
             self.revisions += 1
-            self._paced.append((self.now + PACE_S, int(entry[1])))
+            self._paced.append((self.now + PACE_S, revision.repository))
