@@ -14,6 +14,7 @@ from pathlib import Path
 from functions.local.servers.processes import ProcessRecord
 from hpcbench import slurm
 from hpcbench.errors import BenchError
+from hpcbench.plan import Plan
 from hpcbench.plan_files import read_plan, write_plan
 from hpcbench.planning import decide
 from hpcbench.progress import Progress, instances_now
@@ -85,19 +86,28 @@ def watch(run: Path, say: Say, *, every_s: float = 5.0) -> bool:
     said = 0.0
     while True:
         progress.update()
-        if plan.scenario.from_zero and progress.requested == len(plan.repositories) and not instances_now(run):
-            (run / GO_FILE).touch()
+        holds = _holds(run, plan, progress)
         if ended_at is None and progress.tasks_ended(_tasks_left(state, target.slurm_conf)):
             ended_at = time.monotonic()
         if time.monotonic() - said >= every_s:
             said = time.monotonic()
-            say(progress.line())
+            say(progress.line() + (", waiting until no function runs" if holds else ""))
         if ended_at is not None and (not progress.waiting or time.monotonic() - ended_at > plan.scenario.settle_s):
             say(progress.line())
             return not progress.waiting
         if not _alive(state, "probe"):
             raise BenchError("the probe has ended", hint=f"{run}/{LOG_FOLDER}/probe.log says why.")
         time.sleep(0.5)
+
+
+def _holds(run: Path, plan: Plan, progress: Progress) -> bool:
+    """Whether the load of a scenario that begins from zero waits for that; lets it go where it need not any longer."""
+    if not plan.scenario.from_zero or progress.requested < len(plan.repositories) or (run / GO_FILE).exists():
+        return False
+    if instances_now(run):
+        return True
+    (run / GO_FILE).touch()
+    return False
 
 
 def collect(run: Path, say: Say) -> None:

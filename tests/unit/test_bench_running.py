@@ -15,8 +15,9 @@ from hpcbench.errors import BenchError
 from hpcbench.plan import Plan
 from hpcbench.plan_files import read_plan, write_plan
 from hpcbench.planning import decide
+from hpcbench.progress import Progress
 from hpcbench.raw import RawFile
-from hpcbench.run_folder import K6_FOLDER, STATE_FILE, TARGET_FILE
+from hpcbench.run_folder import GO_FILE, HOST_RAW, K6_FOLDER, STATE_FILE, TARGET_FILE
 from hpcbench.scenario import load_scenario
 from hpcbench.state import RunState
 from hpcbench.target import Target, User
@@ -128,6 +129,32 @@ def test_the_keys_that_k6_was_given_are_gone_however_it_ends(
     assert [path.name for path in (tmp_path / K6_FOLDER).glob("*-work.json")] == []
     if end != "interrupted":
         assert (tmp_path / K6_FOLDER / f"{plan.tasks[-1].index:04}.out").read_text() == "seen\n"
+
+
+def test_a_load_from_zero_begins_when_repositories_are_there_and_no_function_runs(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "single-user")
+    progress = Progress(tmp_path, plan, "infn.it")
+    raw = RawFile(tmp_path, HOST_RAW)
+
+    def runs(instances: int) -> None:
+        raw.write("instances", services={"publish-transaction": [instances, 0, 0, 0], "gateway": [1, 0, 0, 0]})
+        raw.flush()
+
+    def holds() -> tuple[bool, bool]:
+        progress.update()
+        return running._holds(tmp_path, plan, progress), (tmp_path / GO_FILE).exists()
+
+    runs(0)
+    assert holds() == (False, False)  # nothing is requested yet
+    runs(2)
+    raw.write("request")
+    raw.flush()
+    assert holds() == (True, False)
+    runs(0)
+    assert holds() == (False, True)
+    runs(1)
+    assert holds() == (False, True)
+    raw.close()
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
