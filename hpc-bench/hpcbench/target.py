@@ -10,6 +10,9 @@ from pathlib import Path
 from hpcbench.errors import BenchError
 from hpcbench.s3 import S3Client
 
+_BASES = ("s3_url", "gateway_url", "repository_url")
+"""Addresses that paths are put behind; a slash at their end would be one too many, and spoil signatures."""
+
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -48,10 +51,11 @@ class Target:
         """Read the file; raises BenchError."""
         try:
             raw = json.loads(path.read_text())
+            raw |= {name: raw[name].rstrip("/") for name in _BASES}
             users = tuple(User(**user) for user in raw.pop("users"))
             reader = raw.pop("reader", None)
             return cls(users=users, reader=User(**reader) if reader else None, **raw)
-        except (OSError, ValueError, TypeError, KeyError) as err:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as err:
             raise BenchError(f"{path}: {err}", hint="hpc-bench/README.md has an example.") from err
 
     def s3(self, account: User) -> S3Client:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,21 @@ def test_processes_are_ended_even_if_slurm_does_not_answer(tmp_path: Path, monke
             running.stop(tmp_path)
         assert not record.alive()
     assert (tmp_path / TARGET_FILE).exists()  # for the next attempt
+
+
+def test_a_slash_at_the_end_of_an_address_does_no_harm(tmp_path: Path) -> None:
+    replace(TARGET, s3_url="http://s3/", gateway_url="http://gateway/", repository_url="http://cvmfs//").write(
+        tmp_path / TARGET_FILE
+    )
+    assert Target.read(tmp_path / TARGET_FILE) == TARGET
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"s3_url": 1}'])
+def test_a_target_that_is_none_is_told_with_the_place_of_an_example(tmp_path: Path, text: str) -> None:
+    (tmp_path / "target.json").write_text(text)
+    with pytest.raises(BenchError, match=r"target\.json") as caught:
+        Target.read(tmp_path / "target.json")
+    assert "README.md" in caught.value.hint
 
 
 def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
