@@ -41,12 +41,24 @@ def say(line: str) -> None:
 def main() -> int:
     """Do what the arguments say."""
     arguments = _parser().parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended by `whole`
+    end_at_the_first_signal()
     try:
         return int(arguments.do(arguments) or 0)
     except BenchError as err:
         print(f"{err}\n{err.hint}".strip(), file=sys.stderr)
         return 1
+
+
+def end_at_the_first_signal() -> None:
+    """SIGINT and SIGTERM end this program once; a second one must not keep `whole` from ending what was started."""
+
+    def end(number: int, _: object) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
 
 
 def plan(arguments: argparse.Namespace) -> None:

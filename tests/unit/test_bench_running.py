@@ -192,3 +192,21 @@ def test_an_unknown_scenario_is_told_with_those_there_are(words: list[str]) -> N
     assert "nothing" in done.stderr
     assert "ten-thousand" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_second_signal_does_not_keep_a_run_from_being_ended() -> None:
+    program = """
+import os, signal, time, run
+run.end_at_the_first_signal()
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+finally:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(os.getpid(), number)
+    print("ended")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=BENCH, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (143, "ended\n")
