@@ -149,10 +149,8 @@ class Catalog(CatalogEdits):
             raise CatalogError(f"{path or '/'}: no nested catalog starts here")
         contribution = self._contribution(path)
         mount_point, root = self._existing(path), child.root
-        found = {at: child.lookup(at) for at in (f"{path}/{MARKER_NAME}", f"{path}/{AUTO_MARKER_NAME}")}
-        markers = {at: entry for at, entry in found.items() if entry is not None}
         try:
-            move_in(self._db, child._db.serialize(), path, tuple(markers))
+            move_in(self._db, child._db.serialize(), path)
         except DATABASE_ERRORS as err:
             raise self._damaged(err) from err
         self._run(UPDATE_ENTRY, row_of(path, root, linkcount=root.linkcount, extra_flags=_plain(root)))
@@ -160,8 +158,12 @@ class Catalog(CatalogEdits):
         self._nested = None
         self._next_group = 0
         self._contributions |= child._contributions
-        self._self += child.self_counters - Counters.of(mount_point) - Counters.tally(markers.values()) - ONE_REFERENCE
+        self._self += child.self_counters - Counters.of(mount_point) - ONE_REFERENCE
         self._subtree += child.subtree_counters - contribution
+        # Only now: a marker may be one of several names of a file, and as large as any.
+        for marker in (f"{path}/{MARKER_NAME}", f"{path}/{AUTO_MARKER_NAME}"):
+            if self.lookup(marker) is not None:
+                self.remove_tree(marker)
 
     # Inside
 

@@ -7,7 +7,7 @@ Source: ``catalog_rw.cc`` (``MoveToNested``, ``CopyToParent``).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from functions.cvmfs.entry import EntryFlag, encode_text, path_hash
@@ -89,20 +89,18 @@ def move_out(db: sqlite3.Connection, path: str) -> bytes:
         return db.serialize(name="other")
 
 
-def move_in(db: sqlite3.Connection, blob: bytes, path: str, without: Sequence[str]) -> None:
-    """Copy all entries but the root and those at the paths `without` from another database, and its references.
+def move_in(db: sqlite3.Connection, blob: bytes, path: str) -> None:
+    """Copy all entries but the root from another database, and its references.
 
     Hard-link groups get numbers that are free here. The entry of `path` is left to the caller.
     """
     (groups,) = db.execute("SELECT coalesce(max(hardlinks >> 32), 0) FROM main.catalog").fetchone()
-    left_out = [half for skipped in (path, *without) for half in path_hash(skipped)]
-    pairs = ", ".join("(?, ?)" for _ in left_out[::2])
     with _attached(db, blob):
         db.execute("BEGIN")
         db.execute(
             f"INSERT INTO main.catalog ({COLUMN_LIST}) SELECT {_SHIFTED_COLUMNS} FROM other.catalog "
-            f"WHERE (md5path_1, md5path_2) NOT IN (VALUES {pairs}) ORDER BY rowid",
-            (groups, *left_out),
+            "WHERE NOT (md5path_1 = ?2 AND md5path_2 = ?3) ORDER BY rowid",
+            (groups, *path_hash(path)),
         )
         db.execute(f"INSERT INTO main.chunks ({_CHUNK_COLUMNS}) SELECT {_CHUNK_COLUMNS} FROM other.chunks")
         for table in _REFERENCE_TABLES:

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import TypeVar
 
 from functions.cvmfs.compression import Compression
+from functions.cvmfs.difference import MARKERS
 from functions.cvmfs.entry import AUTO_MARKER_NAME, MARKER_NAME, Entry, base_name, parent_path
 from functions.publishing.small_files import Ticket
 from functions.publishing.tree import CatalogTree
@@ -139,7 +140,9 @@ class ArchiveTree:
             raise Misplaced("would mark the root of the repository, which is no nested catalog")
         if not self.place and is_reserved(path):
             raise Misplaced("has a name that CVMFS keeps for itself")
-        if name not in {MARKER_NAME, AUTO_MARKER_NAME}:
+        if not MARKERS.isdisjoint(parent_path(path).split("/")):
+            raise Misplaced("is below a name that only a file may have")
+        if name not in MARKERS:
             return False
         if isinstance(item, Entry) and not item.is_regular:
             raise Misplaced("has a name that only a file may have")

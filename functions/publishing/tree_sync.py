@@ -120,7 +120,7 @@ def apply_sync(tree: CatalogTree, plan: SyncPlan, files: Mapping[str, Entry], ma
         for path in paths:
             entries[path] = replace(entries[path], hardlink_group=group, linkcount=len(paths))
     tree.put_all(entries.items())
-    marked = [parent_path(path) for path in plan.files if base_name(path) == MARKER_NAME]
+    marked = [parent_path(path) for path in entries if base_name(path) == MARKER_NAME]
     # Deepest first, so that every row moves once.
     for directory in sorted(marked, key=lambda path: -path.count("/")):
         tree.split(directory, auto=False, marker=marker)
@@ -173,16 +173,19 @@ class _Planner:
         if is_known and max(differences.values()) is Difference.NONE:
             self._plan.unchanged += len(members)
             return
-        # One that is as before spares the others from being read.
-        same = next((here[name] for name, found in differences.items() if found <= Difference.METADATA), None)
+        # One that is as before spares the others from being read, and all are equal then, whatever they were each.
+        has_content = stat.S_ISREG(next(iter(members.values())).mode)
+        enough = Difference.METADATA if has_content else Difference.CONTENT
+        known = _one_for_all([here[name] for name, found in differences.items() if found <= enough and name in here])
         for name, item in members.items():
             path, old = f"{directory}/{name}", here.get(name)
-            if same is not None and differences[name] is Difference.CONTENT:
-                _enter(
-                    self._plan, path, entry_of_item(item, same), ChangeKind.ADD if old is None else ChangeKind.CHANGE
-                )
-            else:
-                self._plan_item(path, item, old, max(differences[name], Difference.METADATA))
+            if known is None and has_content:
+                self._plan_item(path, item, old, max(differences[name], Difference.CONTENT))
+                continue
+            if differences[name] is Difference.TYPE:
+                self._plan.removed.append(path)
+            kind = ChangeKind.ADD if old is None else ChangeKind.CHANGE
+            _enter(self._plan, path, entry_of_item(item, known), kind)
         self._plan.groups.append([f"{directory}/{name}" for name in members])
 
     def _plan_item(self, path: str, item: TreeItem, old: Entry | None, difference: Difference) -> None:
@@ -217,6 +220,12 @@ class _Planner:
             and (item.xattrs is None or dict(item.xattrs) == old.xattrs)
         )
         return Difference.NONE if is_same else Difference.METADATA
+
+
+def _one_for_all(entries: list[Entry]) -> Entry | None:
+    """The first of some entries, if all have the same content."""
+    contents = {(entry.digest, entry.chunks, entry.compression, entry.extra_flags) for entry in entries}
+    return entries[0] if len(contents) == 1 else None
 
 
 def _enter(plan: SyncPlan, path: str, entry: Entry, kind: ChangeKind = ChangeKind.ADD) -> None:

@@ -90,6 +90,8 @@ def _with(name: str, **fields: object) -> bytes:
         pytest.param(tar(member("/".join("x" * 300))), "directories deep", id="deep path"),
         pytest.param(tar(directory(".cvmfscatalog")), "only a file", id="marker that is a directory"),
         pytest.param(tar(link("a/.cvmfscatalog", "x")), "only a file", id="marker that is a link"),
+        pytest.param(tar(member("a/.cvmfscatalog/x")), "only a file", id="marker that is an implied directory"),
+        pytest.param(tar(member("a/.cvmfsautocatalog/b/x")), "only a file", id="balancer's marker that is a directory"),
         pytest.param(tar(member("a"), hard_link("a/.cvmfsgraft-x", "a")), "graft", id="graft"),
         pytest.param(tar(directory(".", mode=0o755), member(".", b"1")), "no name", id="file without a name"),
     ],

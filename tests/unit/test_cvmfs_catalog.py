@@ -13,7 +13,7 @@ import pytest
 from functions.cvmfs.address import Digest, HashAlgorithm
 from functions.cvmfs.catalog import Catalog, Counters, NestedReference
 from functions.cvmfs.compression import Compression
-from functions.cvmfs.entry import MARKER_NAME, Chunk, Entry, EntryFlag, path_hash
+from functions.cvmfs.entry import AUTO_MARKER_NAME, MARKER_NAME, Chunk, Entry, EntryFlag, path_hash
 from functions.cvmfs.errors import CatalogError, EntryError
 from functions.cvmfs.findings import Severity, error, warning
 from tests.old_catalogs import as_upgraded_by_official_tools, as_written_by_revision
@@ -917,3 +917,17 @@ def test_counters_add_up_and_have_names() -> None:
 def test_a_finding_reads_as_a_line() -> None:
     assert str(error("", "broken")) == "error: /: broken"
     assert warning("/a", "odd").severity is Severity.WARNING
+
+
+@pytest.mark.parametrize("entry", [FILE, CHUNKED], ids=["small", "chunked"])
+def test_markers_that_are_names_of_a_file_leave_its_group_when_their_catalog_is_merged(entry: Entry) -> None:
+    catalog = catalog_with("/d/alone")
+    group = catalog.new_hardlink_group()
+    names = (MARKER_NAME, AUTO_MARKER_NAME, "a", "b")
+    for name in names:
+        catalog.put(f"/d/{name}", replace(entry, hardlink_group=group, linkcount=len(names)))
+    child = catalog.split("/d")
+    catalog.merge(child)
+    assert catalog.check() == []
+    assert [name for name, _ in catalog.listing("/d")] == ["a", "alone", "b"]
+    assert links(catalog, "/d/a") == links(catalog, "/d/b") == 2

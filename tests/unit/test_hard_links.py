@@ -171,3 +171,48 @@ def test_directories_are_never_linked():
     repository = PaperRepository()
     repository.publish({"/a": replace(folder(), inode=1), "/b": replace(folder(), inode=1)})
     assert groups(repository) == []
+
+
+MARK = Node(content=b"", inode=4)
+
+
+def test_a_marker_among_the_names_of_a_file_starts_a_catalog_also_if_nothing_has_to_be_read():
+    repository = PaperRepository()
+    published(repository, {"/d/a": MARK, "/d/b": MARK})
+    assert published(repository, {"/d/a": MARK, "/d/b": MARK, "/d/.cvmfscatalog": MARK}) == []
+    assert repository.mounts() == ["", "/d"]
+    assert groups(repository) == [["/d/.cvmfscatalog", "/d/a", "/d/b"]]
+
+
+def test_names_that_were_files_of_their_own_are_equal_once_they_are_linked():
+    repository = PaperRepository()
+    first = replace(ALONE, owner=(1, 1), xattrs=(("user.a", b"1"),))
+    second = replace(ALONE, owner=(2, 2), xattrs=())
+    repository.publish({"/a": first, "/b": second, "/c/x": ALONE})
+    assert published(repository, {"/a": ONE, "/b": ONE, "/c": ONE}) == []
+    assert groups(repository) == [["/a", "/b", "/c"]]
+    snapshot = repository.reader().snapshot()
+    owners = {(snapshot.lookup(path).uid, tuple(snapshot.lookup(path).xattrs)) for path in ("/a", "/b", "/c")}
+    assert owners == {(1, ("user.a",))}
+
+
+def test_names_that_looked_the_same_and_were_not_are_read_when_they_are_linked():
+    repository = PaperRepository()
+    published(repository, {"/a": ALONE, "/b": replace(ALONE, content=b"two file")})
+    published(repository, {"/a": ONE, "/b": ONE})
+    assert groups(repository) == [["/a", "/b"]]
+
+
+def test_links_and_pipes_of_several_owners_are_equal_once_they_are_one():
+    repository = PaperRepository()
+    nodes = {
+        "/l": Node(target="x", owner=(1, 1)),
+        "/m": Node(target="x", owner=(2, 2), xattrs=(("user.a", b"1"),)),
+        "/p": Node(special=stat.S_IFIFO, owner=(1, 1)),
+        "/q": Node(special=stat.S_IFIFO, owner=(2, 2)),
+    }
+    repository.publish(nodes)
+    linked = {path: replace(node, owner=None, xattrs=None, inode=10 + (path > "/n")) for path, node in nodes.items()}
+    repository.publish({path: replace(node, mtime_ns=7) for path, node in linked.items()})
+    assert groups(repository) == [["/l", "/m"], ["/p", "/q"]]
+    assert repository.reader().snapshot().lookup("/q").uid == 1
