@@ -88,7 +88,12 @@ class TakenIn:
 
 
 def take_in(
-    name: str, body: bytes, *, limits: ArchiveLimits | None = None, weights: CatalogWeights | None = None
+    name: str,
+    body: bytes,
+    *,
+    limits: ArchiveLimits | None = None,
+    weights: CatalogWeights | None = None,
+    recipe: Recipe | None = None,
 ) -> TakenIn:
     """Take in an archive without a repository around; paths are relative to its target. Raises UploadRefused."""
     store = MemoryBlobStore()
@@ -97,7 +102,7 @@ def take_in(
     reader = source.open("alice", f"cvmfs/{name}")
     assert reader is not None
     target = key_to_target(f"cvmfs/{name}")
-    record = Ingest(Recipe(), Objects(store).put, limits or ArchiveLimits(), weights or CatalogWeights()).take(
+    record = Ingest(recipe or Recipe(), Objects(store).put, limits or ArchiveLimits(), weights or CatalogWeights()).take(
         "alice", target, reader
     )
     assert record.tree is not None

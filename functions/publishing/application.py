@@ -161,8 +161,7 @@ class _Batch:
         """End the nested catalog that an uploaded marker asked for; the tree of an archive has one all the same."""
         root = self._tree.lookup(directory)
         if root is not None and is_archive(root):
-            own = replace(self._marker, mtime=source_modified(root))
-            self._tree.put(f"{directory}/{MARKER_NAME}", own)
+            self._tree.put_marker(directory, replace(self._marker, mtime=source_modified(root)))
         else:
             self._tree.merge(directory)
 

@@ -8,8 +8,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 from events.change import ChangeRecord, TreeRecord, Withheld
+from functions.cvmfs.address import Kind
 from functions.cvmfs.entry import MARKER_NAME, Entry, base_name
-from functions.cvmfs.objects import StoredObject
+from functions.cvmfs.objects import StoredObject, pack
 from functions.errors import UploadRefused
 from functions.ports import ObjectInfo, ObjectReader
 from functions.publishing.archive import Unpacking
@@ -107,7 +108,7 @@ class Ingest:
         tree.root.set_root(entry_of(record, top))
         if tree.lookup(f"{record.path}/{MARKER_NAME}") is None:
             tree.put(f"{record.path}/{MARKER_NAME}", marker)
-        store_content((), self.recipe, self.put)  # the empty file, to which markers refer
+        self.put(pack(b"", Kind.FILE, algorithm))  # the empty file, to which markers refer
         entries = tree.root.entry_count
         for directory in reversed(marked):  # children before parents, so that every row moves once
             tree.split(directory, auto=False, marker=marker)

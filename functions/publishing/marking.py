@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from functions.cvmfs.entry import AUTO_MARKER_NAME, MARKER_NAME, Entry, EntryFlag
+from functions.cvmfs.entry import AUTO_MARKER_NAME, Entry, EntryFlag
 from functions.errors import RepositoryDamaged
 from functions.publishing.dirtab import DIRTAB_LIMIT, DIRTAB_PATH, Descent, Dirtab
 from functions.publishing.tree import CatalogTree
@@ -123,7 +123,7 @@ class _Search:
             if mark(self._tree, path, marker):
                 made.append(path)
             elif was_balanced:
-                self._tree.put(f"{path}/{MARKER_NAME}", marker)
+                self._tree.put_marker(path, marker)
         return made
 
     def _directories(self, path: str, descent: Descent) -> list[str]:

@@ -69,7 +69,7 @@ class CatalogTree:
         self._load = load
         self._root: _Node
         self.made_markers = False
-        """Whether a split entered marker files, whose (empty) content must then be in the store."""
+        """Whether marker files were made, whose (empty) content must then be in the store, be it there or not."""
         self.new_directories: set[str] = set()
         """Directories that were put, and those whose nested catalog was dissolved; some may be gone again."""
         self.new_mounts: set[str] = set()
@@ -214,6 +214,11 @@ class CatalogTree:
             child.children[mount] = node.children.pop(mount)
         node.children[path] = child
         node.changed = True
+
+    def put_marker(self, path: str, marker: Entry) -> None:
+        """Replace the marker of the nested catalog that starts at `path` by one of ours."""
+        self.made_markers = True
+        self.put(f"{path}/{MARKER_NAME}", marker)
 
     def merge(self, path: str) -> None:
         """Dissolve the nested catalog at `path` into its parent; its markers go."""

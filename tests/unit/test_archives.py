@@ -11,6 +11,7 @@ import pytest
 
 from functions.cvmfs.address import Kind
 from functions.cvmfs.chunks import ChunkLimits
+from functions.cvmfs.compression import Compression
 from functions.cvmfs.entry import Entry
 from functions.cvmfs.objects import StoredObject, pack
 from functions.publishing import archive_tree, small_files
@@ -148,6 +149,11 @@ def test_a_single_top_folder_named_as_the_archive_is_folded_away_and_only_that(
     assert (outside.entries[""].mtime, outside.entries["/t"].mtime, outside.entries["/t"].linkcount) == (3, 9, 3)
     assert groups(outside.entries) == {frozenset({"/t/a", "/t/b"})}
     assert set(take_in("t.tar", tar(member("t", b"1"))).entries) == {"", "/.cvmfscatalog", "/t"}
+
+
+def test_markers_are_stored_as_they_are_entered_also_where_content_is_not_compressed() -> None:
+    taken = take_in("a.tar", tar(member("x", b"1")), recipe=Recipe(compression=Compression.NONE))
+    assert taken.contents["/.cvmfscatalog"] == b""
 
 
 def test_markers_in_an_archive_start_nested_catalogs_except_those_of_a_balancer(world: World) -> None:

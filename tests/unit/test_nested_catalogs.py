@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import tarfile
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from functions.cvmfs.address import Kind
+from events import CollectionRequested
+from functions.cvmfs.address import Address, HashAlgorithm, Kind
 from functions.cvmfs.checker import check_repository
 from functions.handlers.cloud import Cloud
+from functions.publishing.commit import marker_entry
 from functions.publishing.nesting import CatalogWeights
+from tests.archives import member, tar
 from tests.local_trees import Node, PaperRepository, PaperTree, folder
 from tests.world import World
 
@@ -354,6 +358,23 @@ def test_the_tree_of_an_archive_keeps_its_catalog_when_an_uploaded_marker_goes(w
     world.delete("cvmfs/tool.tar")
     world.run_until_quiet()
     assert paths(world) == []
+
+
+def test_the_marker_that_comes_back_to_an_archive_is_stored_though_nothing_referred_to_it_meanwhile(world):
+    world.upload("cvmfs/tool.tar", tar(member("lib/y", b"1")))
+    world.run_until_quiet()
+    world.upload("cvmfs/tool/.cvmfscatalog", b"mine")
+    world.run_until_quiet()
+    world.clock.now += timedelta(days=20)
+    world.upload("cvmfs/other", b"now")
+    world.run_until_quiet()
+    world.ask(CollectionRequested(repository="alice.infn.it", request="collect", requested_by="alice"))
+    world.run_until_quiet()
+    empty = Address(marker_entry(HashAlgorithm.SHA1, mtime=0).digest, Kind.FILE)
+    assert not world.store_of("alice.infn.it").has(empty.path)
+    world.delete("cvmfs/tool/.cvmfscatalog")
+    world.run_until_quiet()
+    assert mounts(world) == ["", "/tool"]
 
 
 NO_MARKERS = [
