@@ -102,9 +102,9 @@ def take_in(
     reader = source.open("alice", f"cvmfs/{name}")
     assert reader is not None
     target = key_to_target(f"cvmfs/{name}")
-    record = Ingest(recipe or Recipe(), Objects(store).put, limits or ArchiveLimits(), weights or CatalogWeights()).take(
-        "alice", target, reader
-    )
+    record = Ingest(
+        recipe or Recipe(), Objects(store).put, limits or ArchiveLimits(), weights or CatalogWeights()
+    ).take("alice", target, reader)
     assert record.tree is not None
 
     def fetch(path: str) -> bytes | None:
