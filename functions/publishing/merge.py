@@ -69,7 +69,7 @@ def _mark(tree: CatalogTree, path: str, markers: dict[str, Entry], marker: Entry
         return
     tree.made_markers = True
     for name, entry in markers.items():
-        tree.put(f"{path}/{name}", entry)
+        tree.put(f"{path}/{name}", _unlinked(entry))
     if not directory.is_nested_root:
         tree.split(path, auto=False, marker=marker)
         return

@@ -9,6 +9,7 @@ import pytest
 
 from functions.errors import VersionMoved
 from functions.publishing.nesting import CatalogWeights
+from tests.interrupted_store import InterruptedStore
 from tests.local_trees import Node, PaperRepository, PaperTree, folder
 
 ONE = Node(content=b"one file", inode=1)
@@ -216,3 +217,15 @@ def test_links_and_pipes_of_several_owners_are_equal_once_they_are_one():
     repository.publish({path: replace(node, mtime_ns=7) for path, node in linked.items()})
     assert groups(repository) == [["/l", "/m"], ["/p", "/q"]]
     assert repository.reader().snapshot().lookup("/q").uid == 1
+
+
+def test_a_marker_that_has_other_names_is_a_file_of_its_own_when_two_publishers_mark_one_directory():
+    repository, rival = PaperRepository(), PaperRepository()
+    store = InterruptedStore(repository.store)
+    object.__setattr__(rival.publisher, "store", store)
+    object.__setattr__(repository.publisher, "store", store)
+    store.before_swap[".cvmfspublished"] = lambda: rival.publish({"/r": ONE, "/s": ONE, "/t": ONE}, "/us/theirs")
+    repository.publish({"/a": MARK, "/b": MARK, "/.cvmfscatalog": MARK}, "/us")
+    repository.store = store
+    assert repository.mounts() == ["", "/us"]
+    assert groups(repository) == [["/us/a", "/us/b"], ["/us/theirs/r", "/us/theirs/s", "/us/theirs/t"]]
