@@ -240,7 +240,9 @@ class _Planner:
         mine, old = self._ours.lookup(path), self._base.lookup(path)
         assert mine is not None, "something is in it"
         if theirs is not None:
-            self._conflict(path, ConflictKind.FILE_DIRECTORY)
+            old_links = NO_LINKS if old is None else self._links_in(self._base, path, old)
+            if old is None or aspects_between(old, theirs, old_links, self._links_of(path, theirs)):
+                self._conflict(path, ConflictKind.FILE_DIRECTORY)
             self._plan.removed.append(path)
         elif old is not None:
             self._conflict(path, ConflictKind.PARENT_REMOVED)
@@ -253,9 +255,13 @@ class _Planner:
 
     def _links_of(self, path: str, entry: Entry) -> frozenset[str]:
         """The names that share the hard-link group of an entry of theirs, if there are others."""
+        return self._links_in(self._theirs, path, entry)
+
+    @staticmethod
+    def _links_in(view: TreeView, path: str, entry: Entry) -> frozenset[str]:
         if not entry.hardlink_group:
             return NO_LINKS
-        listing = self._theirs.listing(parent_path(path))
+        listing = view.listing(parent_path(path))
         links = frozenset(name for name, other in listing if other.hardlink_group == entry.hardlink_group)
         assert base_name(path) in links
         return links if len(links) > 1 else NO_LINKS

@@ -152,6 +152,13 @@ def test_directories_above_a_lease_are_made_where_they_are_missing():
     assert report.ignored == ["/a/other"]
 
 
+@pytest.mark.parametrize(("theirs", "conflicts"), [("a", {}), ("2", {"/a": "file-directory"})])
+def test_a_file_above_a_lease_that_became_a_directory_is_a_conflict_only_if_they_changed_it(theirs, conflicts):
+    shown, report = merged(wood({"/a": "a"}), wood({"/a/x": "x"}), wood({"/a": theirs}), lease="/a/x")
+    assert sorted(shown) == ["", "/a", "/a/x"]
+    assert told(report) == conflicts
+
+
 def test_a_lease_does_not_cover_names_that_only_begin_like_it():
     shown, report = merged(wood({}), wood({"/sw/a": "a", "/sw-old/a": "a"}), wood({}), "/sw")
     assert shown.keys() == {"", "/sw", "/sw/a"}
