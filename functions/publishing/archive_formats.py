@@ -56,10 +56,8 @@ def _unpack_stream(first: bytes, rest: Iterator[bytes], unpacking: Unpacking) ->
     if not is_compressed(first):
         unpack_tar(blocks, unpacking)
         return
-    content = _unpacked(decompressed(blocks), unpacking)
-    unpack_tar(content, unpacking)
-    for _ in content:
-        pass  # what follows the archive's end is padding, but the checksum of all comes after it
+    # It is read to its end, where the checksum of all comes.
+    unpack_tar(_unpacked(decompressed(blocks), unpacking), unpacking)
 
 
 def _counted(blocks: Iterator[bytes], unpacking: Unpacking) -> Iterator[bytes]:

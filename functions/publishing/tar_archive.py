@@ -1,8 +1,9 @@
 """Tar archives of every dialect, read once from front to back; ``tarfile`` knows their headers.
 
 Three things are done for it. Its memory stays small: it would keep every header, and a header may claim to be a
-gigabyte long. An archive that is damaged in its middle is refused, where ``tarfile`` takes the damage for the end. And
-content is read past it, since nothing of a plain file has to be interpreted.
+gigabyte long. An archive that is damaged in its middle is refused, where ``tarfile`` takes the damage for the end, and
+so is one that has more members after its end. And content is read past it, since nothing of a plain file has to be
+interpreted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import tarfile
 from collections.abc import Callable, Iterable
 from typing import IO, Self, cast
 
-from functions.publishing.archive import Member, Unpacking
+from functions.publishing.archive import BLOCK_BYTES, Member, Unpacking
 from functions.publishing.forward_stream import ForwardStream
 
 HEADER_BYTES = 1 << 20
@@ -23,6 +24,7 @@ _LABEL = b"V"
 _DUMPED_DIRECTORY = b"D"
 _GLOBAL_HEADERS = 64
 _TIME = re.compile(r"(-?)(\d{1,10})(?:\.(\d+))?")
+_CHECKSUM = slice(148, 156)
 _LARGEST_TIME = 2**33
 """Seconds; a time beyond the year 2242 is a mistake of the sender."""
 
@@ -48,6 +50,35 @@ def unpack_tar(blocks: Iterable[bytes], unpacking: Unpacking) -> None:
             stream.begin_headers(HEADER_BYTES)
         if any(stream.last):
             raise tarfile.ReadError("a header is damaged")
+        _read_on(stream)
+
+
+def _read_on(stream: ForwardStream) -> None:
+    """Make sure that nothing is left out: a hole of zeros looks like the end, and so does that of a first archive.
+
+    The end is two blocks of zeros, and what fills up the last record may be anything (POSIX, ustar interchange format).
+    """
+    stream.end_headers()
+    if stream.last and any(stream.read(tarfile.BLOCKSIZE)):
+        raise tarfile.ReadError("a header is damaged")
+    at = stream.tell()
+    while piece := stream.read(BLOCK_BYTES):
+        if piece.count(0) < len(piece):
+            for start in range(0, len(piece), tarfile.BLOCKSIZE):
+                if _is_header(piece[start : start + tarfile.BLOCKSIZE]):
+                    fault = f"after its end more members follow, at byte {at + start}"
+                    raise tarfile.ReadError(f"{fault}: it is damaged, or several archives in one file")
+        at += len(piece)
+
+
+def _is_header(block: bytes) -> bool:
+    if not block[_CHECKSUM].strip(b" \0").isdigit():
+        return False
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.TarError:
+        return False
+    return True
 
 
 def _add(tar: tarfile.TarFile, found: tarfile.TarInfo, stream: ForwardStream, unpacking: Unpacking) -> None:

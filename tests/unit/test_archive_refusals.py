@@ -114,6 +114,9 @@ GOOD = tar(member("a", b"1" * 600), member("b", b"2" * 600), member("c", b"3" * 
         pytest.param(GOOD[:1000], id="cut in a member"),
         pytest.param(GOOD[: 1536 + 100], id="cut in a later header"),
         pytest.param(GOOD[:1536] + b"\1" * 512 + GOOD[2048:], id="a damaged header in the middle"),
+        pytest.param(GOOD[:1536] + bytes(512) + GOOD[2048:], id="a hole where a header was"),
+        pytest.param(GOOD[:1000] + bytes(2072) + GOOD[3072:], id="a hole from within a member to the next header"),
+        pytest.param(gzip.compress(GOOD[:1536] + bytes(1536) + GOOD[3072:]), id="a member's length of zeros"),
         pytest.param(_with("a", size=-5) + bytes(1024), id="a negative size"),
         pytest.param(_pax(_record("size", "-512"), _with("a")) + bytes(1024), id="a negative size in a PAX header"),
         pytest.param(_pax(_record("mtime", "inf"), _with("a")) + bytes(1024), id="an infinite time"),
@@ -130,6 +133,23 @@ def test_damage_is_found_wherever_it_is(body: bytes) -> None:
 def test_the_good_neighbour_of_the_damaged_ones() -> None:
     assert len(take_in("x.tar", GOOD).contents) == 4
     assert len(take_in("x.tar", GOOD[:4608]).contents) == 4  # some programs leave the end out
+    assert len(take_in("x.tar", GOOD[: 4608 + 512]).contents) == 4  # or half of it
+    assert len(take_in("x.tar", GOOD + b"undefined" * 1000).contents) == 4  # POSIX lets anything be after it
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(GOOD + GOOD, id="one after the other"),
+        pytest.param(gzip.compress(GOOD) + gzip.compress(GOOD), id="compressed one after the other"),
+        pytest.param(GOOD[: 4608 + 1024] + GOOD, id="without padding"),
+        pytest.param(GOOD + bytes(5 << 20) + b"?" * 512 + GOOD, id="far apart"),
+    ],
+)
+def test_of_several_archives_in_one_file_none_is_left_out_silently(body: bytes) -> None:
+    refused = refusal(body)
+    assert refused.reason_code == "archive-broken"
+    assert "after its end" in str(refused)
 
 
 COMPRESSIONS = {
