@@ -13,7 +13,7 @@ from functions.ports import ObjectInfo, ObjectSource
 from functions.publishing.archive_rules import ArchiveLimits
 from functions.publishing.attributes import Attributes, read_attributes
 from functions.publishing.ingest import Ingest, check_size, removal, withheld
-from functions.publishing.keys import Target, TargetKind
+from functions.publishing.keys import Target, TargetKind, other_paths
 from functions.publishing.rules import Rules
 
 READ_ATTEMPTS = 3
@@ -55,9 +55,12 @@ class Look:
         try:
             target = self.rules.target(key)
         except UploadRefused as err:
-            if self.source.head(self.bucket, key) is None:
-                return None
-            raise RefusedAsItIs(err, None) from err
+            info = self.source.head(self.bucket, key)
+            elsewhere = _elsewhere(key)
+            if info is None:
+                return None if elsewhere is None else removal(self.bucket, key, elsewhere, told_at=told_at)
+            record = elsewhere and withheld(self.bucket, info, elsewhere, Withheld.REFUSED, self.rules)
+            raise RefusedAsItIs(err, record) from err
         if target.kind is TargetKind.ROOT:
             return None
         if self.rules.excludes(key):
@@ -115,6 +118,11 @@ class Look:
 
     def _refused(self, err: UploadRefused, info: ObjectInfo, target: Target) -> RefusedAsItIs:
         return RefusedAsItIs(err, withheld(self.bucket, info, target, Withheld.REFUSED, self.rules))
+
+
+def _elsewhere(key: str) -> Target | None:
+    """Where a key that is refused may have been published by other rules for archives."""
+    return next((Target(path, TargetKind.FILE) for path in other_paths(key, "")), None)
 
 
 def _attributes_of(info: ObjectInfo) -> Attributes:

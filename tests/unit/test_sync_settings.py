@@ -70,6 +70,28 @@ def test_archives_become_files_and_trees_again(world: World) -> None:
     assert content(world, "/sw/tool/bin/run") == b"#!/bin/sh\n"
 
 
+@pytest.mark.parametrize("key", ["cvmfs/sw/..tar", "cvmfs/sw/.cvmfscatalog.tar"])
+def test_what_could_be_published_by_older_rules_only_goes_with_them(world: World, key: str) -> None:
+    rule(world, "[archives]\nunpack = false\n")
+    world.upload(key, b"1")
+    world.upload("cvmfs/x", b"1")
+    settle(world)
+    assert names(world, "/sw") == [key.rpartition("/")[2]]
+    rule(world, "")
+    assert names(world) == ["x"]
+    assert list(world.problems()) == [key]
+    rule(world, "[archives]\nunpack = false\n")
+    assert content(world, key.removeprefix("cvmfs")) == b"1"
+    assert world.problems() == {}
+    world.upload(SETTINGS_KEY, b"")
+    while world.deliver("handle-bucket-notification"):
+        pass
+    world.delete(key)
+    while world.deliver("handle-bucket-notification") or world.deliver("publish-transaction"):
+        pass
+    assert names(world) == ["x"], "gone without a look at the whole bucket"
+
+
 def test_archives_are_gathered_below_software(world: World) -> None:
     world.upload("cvmfs/tool.tar", tar_gz(("tool/bin/run", b"1")))
     world.upload("cvmfs/sub/lib.tgz", tar_gz(("x", b"2")))
