@@ -33,6 +33,7 @@ from functions.publishing.records import RepositoryRecord, clear_problems, open_
 from functions.publishing.rules import Rules
 from functions.publishing.selection import Selection, current_records, look_again
 from functions.publishing.shadows import ROOT, may_have_shadows, second_look
+from functions.publishing.sources import source_key
 from functions.publishing.tree import CatalogTree
 
 STEP = "publish-transaction"
@@ -138,7 +139,7 @@ class _Stay:
         for clash in outcome.clashes:
             refusal = UploadRefused(clash.reason, code=clash.code, hint=clash.hint)
             self._tell(refusal, clash.key, clash.etag, clash.modified)
-        self._tell_of_dirtab(records, published)
+        self._tell_of_dirtab(through)
         is_second_time = any(delivery.redelivered for delivery in batch)
         if is_second_time:
             # Perhaps a publisher has swapped this revision in and died before it told anybody what went out of the way.
@@ -177,12 +178,16 @@ class _Stay:
             refused, step=STEP, repository=fqrn, bucket=bucket, key=key, etag=etag, modified=modified, cloud=self._cloud
         )
 
-    def _tell_of_dirtab(self, records: Sequence[ChangeRecord], published: Published) -> None:
-        """Tell the user what is wrong with a dirtab that was uploaded in this batch."""
-        uploaded = [record for record in records if record.path == DIRTAB_PATH and not record.removed]
-        for record in uploaded if published.dirtab.faults else ():
+    def _tell_of_dirtab(self, records: Sequence[ChangeRecord]) -> None:
+        """Tell the user what is wrong with the dirtab if it was looked at in this batch, whether it is new or not."""
+        looked_at = {record.key: record for record in records if record.path == DIRTAB_PATH}
+        if not looked_at:
+            return
+        published, faults = self._publisher.dirtab()
+        record = looked_at.get(source_key(DIRTAB_PATH, published) or "") if published is not None else None
+        if record is not None and faults:
             refused = UploadRefused(
-                f"{DIRTAB_PATH} is published but not applied: {'; '.join(published.dirtab.faults)}",
+                f"{DIRTAB_PATH} is published but not applied: {'; '.join(faults)}",
                 code="dirtab",
                 hint="Correct the lines and upload it again; until then no new nested catalogs are made by it.",
             )

@@ -45,7 +45,7 @@ from functions.publishing.head import (
     read_object,
     read_reflog,
 )
-from functions.publishing.marking import DirtabOutcome, follow_dirtab
+from functions.publishing.marking import DirtabOutcome, follow_dirtab, read_dirtab
 from functions.publishing.merge import merge
 from functions.publishing.nesting import CatalogWeights, balance
 from functions.publishing.objects import Objects, put_all
@@ -187,6 +187,15 @@ class Publisher:
     def catalog(self, digest: Digest) -> bytes:
         """The database of a catalog; raises RepositoryDamaged."""
         return read_object(Objects(self.store), self.cache, Address(digest, Kind.CATALOG))
+
+    def dirtab(self) -> tuple[Entry | None, tuple[str, ...]]:
+        """The dirtab of the live revision, if it has one, and what is wrong with it; raises as `head` does."""
+        tree = self.open_tree(self.head().manifest)
+        try:
+            entry = tree.lookup(DIRTAB_PATH)
+            return entry, () if entry is None else read_dirtab(entry, self._read_dirtab).faults
+        finally:
+            tree.close()
 
     def _read_dirtab(self, entry: Entry) -> bytes:
         """The content of a dirtab; raises RepositoryDamaged."""

@@ -25,6 +25,10 @@ DIRTAB_LIMIT = 1 << 20
 RULES_LIMIT = 1_000
 """Every new directory is held against every rule of its depth."""
 
+FAULTS_SHOWN = 10
+"""A file that is no dirtab at all has as many faults as lines."""
+
+_PATTERN_SHOWN = 60
 _BLANKS = " \t\r"
 _WILDCARDS = frozenset("*?")
 _ESCAPE = "\\"
@@ -92,11 +96,13 @@ class Dirtab:
             return cls(faults=(f"it has {len(content)} bytes, at most {DIRTAB_LIMIT} are read",))
         lines = [_Line(number, line) for number, line in enumerate(decode_text(content).split("\n"), start=1)]
         rules = [line for line in lines if line.pattern]
+        if len(rules) > RULES_LIMIT:
+            return cls(faults=(f"it has {len(rules)} rules, at most {RULES_LIMIT} are possible",))
         faults = [fault for line in rules if (fault := line.fault())]
         if not faults:
             faults = _contradictions(rules)
-        if len(rules) > RULES_LIMIT:
-            faults.append(f"it has {len(rules)} rules, at most {RULES_LIMIT} are possible")
+        if len(faults) > FAULTS_SHOWN:
+            faults = [*faults[:FAULTS_SHOWN], f"{len(faults) - FAULTS_SHOWN} more lines are wrong"]
         if faults:
             return cls(faults=tuple(faults))
         wanted = tuple(WantedRule(line.pattern, _components(line)) for line in rules if not line.negated)
@@ -142,6 +148,11 @@ class _Line:
         self.is_escaped_well = True
         self.tokens = [self._tokens_of(component) for component in self.pattern.split("/") if component]
 
+    @property
+    def shown(self) -> str:
+        """The pattern as it is told to its author, who may have sent anything."""
+        return repr(self.pattern if len(self.pattern) <= _PATTERN_SHOWN else f"{self.pattern[:_PATTERN_SHOWN]}…")
+
     def fault(self) -> str:
         """What is wrong with the rule, or an empty string."""
         if not self.is_escaped_well:
@@ -153,7 +164,7 @@ class _Line:
         return ""
 
     def _fault(self, what: str) -> str:
-        return f"line {self.number}: {self.pattern!r}: {what.rstrip()}"
+        return f"line {self.number}: {self.shown}: {what.rstrip()}"
 
     def _tokens_of(self, component: str) -> tuple[_Token, ...]:
         tokens: list[_Token] = []
@@ -178,7 +189,7 @@ def _contradictions(rules: list[_Line]) -> list[str]:
     for line in rules:
         other = seen.get((line.absolute, *line.tokens)) if line.negated else None
         if other is not None:
-            faults.append(f"line {line.number}: {line.pattern!r} is unwanted here and wanted in line {other.number}")
+            faults.append(f"line {line.number}: {line.shown} is unwanted here and wanted in line {other.number}")
     return faults
 
 

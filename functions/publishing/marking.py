@@ -72,7 +72,7 @@ def follow_dirtab(tree: CatalogTree, before: Entry | None, read: ReadFile, marke
     is_other = now is not None and (before is None or _content(before) != _content(now))
     if now is None or not (is_other or tree.new_directories or tree.new_mounts):
         return DirtabOutcome()
-    dirtab = _read(now, read)
+    dirtab = read_dirtab(now, read)
     if not dirtab.wanted:
         return DirtabOutcome(faults=dirtab.faults)
     search = _Search(tree, dirtab)
@@ -147,7 +147,8 @@ def _content(dirtab: Entry) -> object:
     return dirtab.digest, dirtab.chunks, dirtab.size
 
 
-def _read(entry: Entry, read: ReadFile) -> Dirtab:
+def read_dirtab(entry: Entry, read: ReadFile) -> Dirtab:
+    """The rules of a dirtab, or why there are none."""
     if not entry.is_regular or entry.is_external:
         return Dirtab(faults=("it is no regular file of this repository",))
     if entry.size > DIRTAB_LIMIT:

@@ -262,6 +262,30 @@ def test_a_faulty_dirtab_in_a_bucket_is_a_problem_until_it_is_corrected(world):
     assert mounts(world) == ["", "/sw/a", "/sw/b"]
 
 
+def test_a_fault_of_a_dirtab_is_told_as_long_as_it_is_there_however_often_it_is_looked_at(world):
+    world.upload("cvmfs/.cvmfsdirtab", b"sw/*\n")
+    world.run_until_quiet()
+    world.notify("ObjectCreated:Put", "cvmfs/.cvmfsdirtab")
+    world.run_until_quiet()
+    assert [problem.code for problem in world.problems().values()] == ["dirtab"]
+    world.upload("cvmfs/.cvmfsdirtab", b"sw/*\n")
+    world.run_until_quiet()
+    assert [problem.code for problem in world.problems().values()] == ["dirtab"]
+    world.upload("cvmfs/.cvmfsdirtab", b"/sw/*\n")
+    world.run_until_quiet()
+    assert world.problems() == {}
+
+
+def test_whoever_wanted_to_be_the_dirtab_and_lost_is_told_so(world):
+    keys = ["cvmfs/.cvmfsdirtab.rclonelink", "cvmfs/.cvmfsdirtab"]
+    for key in keys:
+        world.source.put("alice", key, b"sw/*\n")
+    world.notify("ObjectCreated:Put", *keys)
+    world.run_until_quiet()
+    told = {key: problem.code for key, problem in world.problems().items()}
+    assert told == {"cvmfs/.cvmfsdirtab": "dirtab", "cvmfs/.cvmfsdirtab.rclonelink": "path-clash"}
+
+
 def test_a_marker_uploaded_and_deleted_starts_and_ends_a_catalog(world):
     world.upload("cvmfs/sw/a/x", b"1")
     world.upload("cvmfs/sw/a/.cvmfscatalog", b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from functions.publishing.dirtab import DIRTAB_LIMIT, RULES_LIMIT, Dirtab
+from functions.publishing.dirtab import DIRTAB_LIMIT, FAULTS_SHOWN, RULES_LIMIT, Dirtab
 
 WANTED = [
     pytest.param("/sw", ["/sw"], ["/", "/s", "/sw/a", "/a/sw", "/sW"], id="a name"),
@@ -76,6 +76,13 @@ def test_a_fault_is_told_with_its_line_and_no_rule_applies(content, fault):
 
 def test_every_fault_is_told():
     assert [fault.split(":")[0] for fault in Dirtab.parse(b"a\n/ok\nb\n").faults] == ["line 1", "line 3"]
+
+
+def test_what_is_told_of_a_file_that_is_no_dirtab_can_be_read():
+    told = Dirtab.parse(b"a\n" * RULES_LIMIT).faults
+    assert [told[0][:7], told[-1]] == ["line 1:", f"{RULES_LIMIT - FAULTS_SHOWN} more lines are wrong"]
+    assert len("; ".join(Dirtab.parse(b"\xff" * DIRTAB_LIMIT).faults)) < 1000
+    assert len("; ".join(Dirtab.parse(b"/" + b"a" * 5000 + b"\n!/" + b"a" * 5000).faults)) < 1000
 
 
 def test_names_that_are_no_utf8_are_matched_byte_by_byte():
