@@ -20,7 +20,7 @@ from functions.publishing.archive_tree import ArchiveTree
 from functions.publishing.attributes import Attributes, Permissions, directory_mode, file_mode, read_attributes
 from functions.publishing.commit import marker_entry
 from functions.publishing.content import Recipe, store_content
-from functions.publishing.keys import Target, TargetKind
+from functions.publishing.keys import NAME_LIMIT, SETTINGS_KEY, Target, TargetKind
 from functions.publishing.nesting import CatalogWeights, balance
 from functions.publishing.rules import Rules
 from functions.publishing.small_files import SmallFiles
@@ -59,7 +59,10 @@ class Ingest:
         )
         match target.kind:
             case TargetKind.DIRECTORY:
+                _check_marker(info)
                 return _with_entry(record, _directory(info, attributes, self.rules.permission_bits))
+            case TargetKind.ARCHIVE if attributes.file_type == stat.S_IFLNK:
+                raise _link_as_archive(reader)
             case TargetKind.ARCHIVE:
                 return self._archive(record, reader)
             case TargetKind.LINK:
@@ -166,6 +169,26 @@ def _mtime(info: ObjectInfo, attributes: Attributes) -> int:
 def _directory(info: ObjectInfo, attributes: Attributes, rules: Permissions) -> Entry:
     entry = Entry.directory(mtime=_mtime(info, attributes))
     return replace(entry, mode=directory_mode(attributes, rules), mtime_ns=attributes.mtime_ns)
+
+
+def _check_marker(info: ObjectInfo) -> None:
+    """Raise UploadRefused for the marker object of a directory that has content: nobody would find that."""
+    if info.size:
+        raise UploadRefused(
+            f"{info.key!r} has {info.size} bytes, and a key that ends in a slash stands for a directory",
+            code="marker-with-content",
+            hint="Upload the content under a name without the slash; a directory needs no object, or an empty one.",
+        )
+
+
+def _link_as_archive(reader: ObjectReader) -> UploadRefused:
+    """The refusal of a link (s3fs) whose name is an archive's: listings do not tell the two apart."""
+    start = next(iter(reader.blocks()), b"")[:NAME_LIMIT].decode(errors="replace")
+    return UploadRefused(
+        f"{reader.info.key!r} is a symbolic link, to {start!r}, with the name of an archive, which is to be unpacked",
+        code="link-as-archive",
+        hint=f"Give the link another name, or have archives published as files in {SETTINGS_KEY}.",
+    )
 
 
 def _link(reader: ObjectReader, attributes: Attributes) -> Entry:

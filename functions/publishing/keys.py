@@ -80,7 +80,7 @@ def key_to_target(key: str, *, archives: ArchivePlace = ArchivePlace.NAME) -> Ta
     kind = TargetKind.FILE
     if name.endswith("/"):
         name, kind = name[:-1], TargetKind.DIRECTORY
-    elif name.endswith(LINK_SUFFIX) and not name.endswith("/" + LINK_SUFFIX):
+    elif name.endswith(LINK_SUFFIX) and name.rpartition("/")[2] != LINK_SUFFIX:
         name, kind = name.removesuffix(LINK_SUFFIX), TargetKind.LINK
     segments = name.split("/")
     for segment in segments:

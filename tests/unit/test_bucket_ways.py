@@ -7,6 +7,7 @@ import pytest
 
 from functions.errors import VersionMoved
 from functions.ports import ObjectInfo
+from functions.publishing.keys import SETTINGS_KEY
 from tests.reconciling import settle
 from tests.unit.test_stories import content, names
 from tests.world import World
@@ -65,6 +66,27 @@ def test_metadata_is_followed(world: World, key: str, body: bytes, metadata: dic
     world.upload(f"cvmfs/{key}", body, **metadata)
     settle(world)
     assert attributes(world, "/a") == shown
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "metadata", "code", "told"),
+    [
+        pytest.param("d/", b"text", {}, "marker-with-content", "4 bytes", id="a directory with content"),
+        pytest.param("t.tgz", b"t-1.tgz", {"mode": "41471"}, "link-as-archive", "'t-1.tgz'", id="a link of s3fs"),
+    ],
+)
+def test_what_two_things_at_once_cannot_be_is_refused_and_says_why(
+    world: World, key: str, body: bytes, metadata: dict[str, str], code: str, told: str
+) -> None:
+    world.upload(f"cvmfs/{key}", body, **metadata)
+    settle(world)
+    problem = world.problems()[f"cvmfs/{key}"]
+    assert (problem.code, told in problem.reason, bool(problem.hint)) == (code, True, True)
+    assert names(world) == []
+    world.upload("cvmfs/d/", b"")
+    world.upload(SETTINGS_KEY, b"[archives]\nunpack = false\n")
+    settle(world)
+    assert list(world.problems()) == []
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(2))))

@@ -15,6 +15,7 @@ from functions.publishing.keys import ArchivePlace, Target, TargetKind, archive_
         pytest.param("cvmfs/", "", TargetKind.ROOT, id="the marker of the area itself"),
         pytest.param("cvmfs/l.rclonelink", "/l", TargetKind.LINK, id="an rclone link"),
         pytest.param("cvmfs/a/.rclonelink", "/a/.rclonelink", TargetKind.FILE, id="only the suffix is a plain name"),
+        pytest.param("cvmfs/.rclonelink", "/.rclonelink", TargetKind.FILE, id="also at the top"),
         pytest.param("cvmfs/sw/root-6.30.tar.gz", "/sw/root-6.30", TargetKind.ARCHIVE, id="an archive"),
         pytest.param("cvmfs/X.TGZ", "/X", TargetKind.ARCHIVE, id="an archive in capitals"),
         pytest.param("cvmfs/.tar", "/.tar", TargetKind.FILE, id="a name that is only a suffix"),
