@@ -55,12 +55,7 @@ class Look:
         try:
             target = self.rules.target(key)
         except UploadRefused as err:
-            info = self.source.head(self.bucket, key)
-            elsewhere = _elsewhere(key)
-            if info is None:
-                return None if elsewhere is None else removal(self.bucket, key, elsewhere, told_at=told_at)
-            record = elsewhere and withheld(self.bucket, info, elsewhere, Withheld.REFUSED, self.rules)
-            raise RefusedAsItIs(err, record) from err
+            return self._without_target(key, err, told_at)
         if target.kind is TargetKind.ROOT:
             return None
         if self.rules.excludes(key):
@@ -110,6 +105,19 @@ class Look:
         finally:
             self.finish()
 
+    def _without_target(self, key: str, refused: UploadRefused, told_at: int) -> ChangeRecord | None:
+        """What becomes of a key that cannot be published, but may have been, by other rules for archives."""
+        info = self.source.head(self.bucket, key)
+        elsewhere = next((Target(path, TargetKind.FILE) for path in other_paths(key, "")), None)
+        if info is None:
+            return None if elsewhere is None else removal(self.bucket, key, elsewhere, told_at=told_at)
+        is_excluded = self.rules.excludes(key)
+        reason = Withheld.EXCLUDED if is_excluded else Withheld.REFUSED
+        record = None if elsewhere is None else withheld(self.bucket, info, elsewhere, reason, self.rules)
+        if is_excluded:
+            return record
+        raise RefusedAsItIs(refused, record) from refused
+
     def _check(self, info: ObjectInfo, target: Target) -> None:
         try:
             check_size(info, self.rules)
@@ -118,11 +126,6 @@ class Look:
 
     def _refused(self, err: UploadRefused, info: ObjectInfo, target: Target) -> RefusedAsItIs:
         return RefusedAsItIs(err, withheld(self.bucket, info, target, Withheld.REFUSED, self.rules))
-
-
-def _elsewhere(key: str) -> Target | None:
-    """Where a key that is refused may have been published by other rules for archives."""
-    return next((Target(path, TargetKind.FILE) for path in other_paths(key, "")), None)
 
 
 def _attributes_of(info: ObjectInfo) -> Attributes:

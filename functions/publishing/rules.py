@@ -59,8 +59,10 @@ class Rules:
 
     def wanted(self, key: str) -> Target | None:
         """Where the object of a key is to be found in the repository, or None if nowhere; raises UploadRefused."""
+        if self.excludes(key):
+            return None
         target = self.target(key)
-        return None if target.kind is TargetKind.ROOT or self.excludes(key) else target
+        return None if target.kind is TargetKind.ROOT else target
 
     def excludes(self, key: str) -> bool:
         """Whether an object is left out: its key below ``cvmfs/`` is matched, for a link without rclone's suffix."""

@@ -92,6 +92,23 @@ def test_what_could_be_published_by_older_rules_only_goes_with_them(world: World
     assert names(world) == ["x"], "gone without a look at the whole bucket"
 
 
+@pytest.mark.parametrize("key", ["cvmfs/a\nb.tmp", "cvmfs/a//b.tmp", "cvmfs/..tar", "cvmfs/n/" + "n" * 252 + ".tmp"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_is_excluded_is_no_problem_whatever_it_is_called(world: World, key: str, is_first: bool) -> None:
+    world.upload(key, b"1")
+    settle(world)
+    assert list(world.problems()) == [key]
+    if is_first:
+        world.delete(key)
+    rule(world, 'exclude = ["*.tmp", "..tar"]\n')
+    if is_first:
+        world.upload(key, b"1")
+    settle(world)
+    assert world.problems() == {}
+    rule(world, "")
+    assert list(world.problems()) == [key]
+
+
 def test_archives_are_gathered_below_software(world: World) -> None:
     world.upload("cvmfs/tool.tar", tar_gz(("tool/bin/run", b"1")))
     world.upload("cvmfs/sub/lib.tgz", tar_gz(("x", b"2")))
