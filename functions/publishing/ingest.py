@@ -13,7 +13,7 @@ from functions.cvmfs.entry import MARKER_NAME, Entry, base_name
 from functions.cvmfs.objects import StoredObject, pack
 from functions.errors import UploadRefused
 from functions.ports import ObjectInfo, ObjectReader
-from functions.publishing.archive import Unpacking
+from functions.publishing.archive import LINK_TARGET_LIMIT, Unpacking
 from functions.publishing.archive_formats import unpack
 from functions.publishing.archive_rules import ArchiveLimits, ArchiveRules
 from functions.publishing.archive_tree import ArchiveTree
@@ -25,9 +25,6 @@ from functions.publishing.nesting import CatalogWeights, balance
 from functions.publishing.rules import Rules
 from functions.publishing.small_files import SmallFiles
 from functions.publishing.sources import entry_of, entry_record
-
-LINK_TARGET_LIMIT = 4096
-"""Bytes in the target of a symbolic link (Linux PATH_MAX)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ def test_metadata_is_followed(world: World, key: str, body: bytes, metadata: dic
     ("key", "body", "metadata", "code", "told"),
     [
         pytest.param("d/", b"text", {}, "marker-with-content", "4 bytes", id="a directory with content"),
+        pytest.param("l.rclonelink", b"x" * 4096, {}, "link-target", "1 to 4095", id="a link nobody could read"),
         pytest.param("t.tgz", b"t-1.tgz", {"mode": "41471"}, "link-as-archive", "'t-1.tgz'", id="a link of s3fs"),
     ],
 )
@@ -84,6 +85,7 @@ def test_what_two_things_at_once_cannot_be_is_refused_and_says_why(
     assert (problem.code, told in problem.reason, bool(problem.hint)) == (code, True, True)
     assert names(world) == []
     world.upload("cvmfs/d/", b"")
+    world.upload("cvmfs/l.rclonelink", b"x" * 4095)
     world.upload(SETTINGS_KEY, b"[archives]\nunpack = false\n")
     settle(world)
     assert list(world.problems()) == []
