@@ -85,7 +85,7 @@ def _add(tar: tarfile.TarFile, found: tarfile.TarInfo, stream: ForwardStream, un
     if found.type == _LABEL:
         return
     unpacking.expect(found.size if found.isreg() else 0)
-    member = Member(found.name, found.mode, *_time_of(found))
+    member = Member(_name_of(found), found.mode, *_time_of(found))
     if found.isreg():
         unpacking.add_file(member, found.size, _content_of(tar, found, stream))
     elif found.isdir() or found.type == _DUMPED_DIRECTORY:
@@ -98,6 +98,14 @@ def _add(tar: tarfile.TarFile, found: tarfile.TarInfo, stream: ForwardStream, un
         raise unpacking.unsafe(found.name, "is a device, fifo or socket")
     else:
         raise unpacking.unsafe(found.name, f"is of an unknown type, {found.type!r}")
+
+
+def _name_of(found: tarfile.TarInfo) -> str:
+    """The name; a sparse member stands elsewhere for programs that do not know it, which ``tarfile`` may take for it.
+
+    Source: *GNU tar: an archiver tool*, Storing Sparse Files.
+    """
+    return str(found.pax_headers.get("GNU.sparse.name", found.name))
 
 
 def _content_of(tar: tarfile.TarFile, found: tarfile.TarInfo, stream: ForwardStream) -> Callable[[int], bytes]:

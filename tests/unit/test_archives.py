@@ -111,6 +111,24 @@ def test_the_later_of_two_members_counts_and_directories_may_come_after_their_co
     assert (found.entries["/d"].mode, found.entries["/d"].mtime) == (0o40755, 7)
 
 
+@pytest.mark.parametrize("name", ["d/caf\u00e9", "d/" + "n" * 200, "d/short"])
+def test_a_sparse_member_has_its_own_name_and_not_that_of_a_stand_in(name: str) -> None:
+    above, _, last = name.rpartition("/")
+    headers = {"major": "1", "minor": "0", "name": name, "realsize": "9000"}
+    stand_in = member(
+        f"{above}/GNUSparseFile.7/{last}",
+        b"1\n0\n5\n".ljust(512, b"\0") + b"hello",
+        pax_headers={f"GNU.sparse.{key}": value for key, value in headers.items()},
+    )
+    found = take_in("x.tar", tar(stand_in, hard_link("again", name)))
+    content = b"hello".ljust(9000, b"\0")
+    assert {path: found.contents[path] for path in sorted(found.contents) if "cvmfs" not in path} == {
+        "/again": content,
+        f"/{name}": content,
+    }
+    assert sorted(path for path, entry in found.entries.items() if entry.is_directory) == ["", "/d"]
+
+
 def test_what_several_names_of_a_file_become() -> None:
     body = tar(
         member("a/1", b"one"),
