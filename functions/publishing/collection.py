@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from functions.cvmfs.address import Address, Digest
+from functions.cvmfs.address import Address, Digest, Kind
 from functions.cvmfs.manifest import Manifest
 from functions.cvmfs.reflog import Reference, Reflog, RefType
 from functions.errors import CollectionRefused
@@ -29,6 +29,7 @@ from functions.publishing.reachability import Reach, keys_of
 from functions.publishing.retention import (
     DEFAULT_AGE,
     GRACE,
+    REPLICAS_LOOK_BACK,
     Retention,
     Sentence,
     judge,
@@ -75,9 +76,10 @@ class Collector:
     """Collects the garbage of the publisher's repository.
 
     `retention` None keeps what is younger than DEFAULT_AGE. `grace` is how long an object that nothing refers to is
-    left alone; below LEAST_GRACE nobody may publish meanwhile. Without `leftovers` only what condemned root catalogs of
-    the reflog reach is deleted, as upstream: there is no listing, what publishers that died have left stays, and a
-    root catalog is condemned only when it was entered longer ago than `grace`.
+    left alone; below LEAST_GRACE nobody may publish meanwhile. A root catalog that is younger than that, and than
+    REPLICAS_LOOK_BACK, stays with all that it refers to, whatever the retention. Without `leftovers` only what
+    condemned root catalogs of the reflog reach is deleted, as upstream: there is no listing, what publishers that died
+    have left stays, and a root catalog is condemned only when it was entered longer ago than `grace`.
     """
 
     publisher: Publisher
@@ -191,17 +193,31 @@ class _Collection:
         chain, oldest = self._chain(base.root, entries)
         self.needed = {base.root, *tagged}
         self.kept = {*self.needed, *chain}
+        young, young_since = self._young(entries)
+        self.reach.follow(young, whole=False)
+        self.kept.update(young)
         if not self.collector.leftovers:
-            # Nobody would find what is too young now, once the reflog does not lead there any more.
-            young_since = int((self.now - self.collector.grace).timestamp())
-            self.reach.follow(young_roots(entries, young_since), whole=False)
-            self.kept.update(young_roots(entries, young_since))
             oldest = young_since if oldest is None else min(oldest, young_since)
         self.sentence = judge(entries, base, self.kept, oldest=oldest)
         self.condemned |= {entry.digest: entry for entry in self.sentence.gone}
         auxiliary = [base.history, base.certificate, base.metainfo]
         self.reach.keys.add(keys_of(digest for digest in auxiliary if digest is not None))
         self.reach.keys.add(keys_of(reference.digest for reference in self.sentence.kept_auxiliary))
+
+    def _young(self, entries: Iterable[Reference]) -> tuple[list[Digest], int]:
+        """Root catalogs that stay since they are young, and from when on they would be (epoch seconds)."""
+        grace, store = self.collector.grace, self.collector.publisher.store
+        if not self.collector.leftovers:
+            # Nobody would find what is too young now, once the reflog does not lead there any more.
+            since = int((self.now - grace).timestamp())
+            return young_roots(entries, since), since
+        # One that the sweep would leave behind is there for replicas too, which fail if it has lost an object.
+        start = self.now - min(grace, REPLICAS_LOOK_BACK)
+        since = int(start.timestamp())
+        roots = [root for root in young_roots(entries, since) if root not in self.kept]
+        found = self.collector.publisher.executor.map(lambda root: store.info(Address(root, Kind.CATALOG).path), roots)
+        stored = zip(roots, found, strict=True)
+        return [root for root, info in stored if info is not None and info.modified > start], since
 
     def _chain(self, root: Digest, entries: Iterable[Reference]) -> tuple[list[Digest], int | None]:
         """The predecessors that stay, nearest first, and when the oldest of them was entered (epoch seconds)."""

@@ -18,6 +18,12 @@ from functions.cvmfs.reflog import Reference, RefType
 DEFAULT_AGE = timedelta(days=3)
 """How long revisions are kept if nothing else is said; clients and replicas that lag behind less find all they need."""
 
+REPLICAS_LOOK_BACK = timedelta(days=3)
+"""How far ``cvmfs_server snapshot`` follows predecessors (``-Z`` of ``swissknife_pull.cc``).
+
+It passes over a root catalog that is gone, and fails at one that is there and has lost an object.
+"""
+
 GRACE = timedelta(days=8)
 """How long an object that nothing refers to is left alone.
 

@@ -149,12 +149,30 @@ def test_what_is_young_stays_and_is_counted(world):
     world.publish({"/gone": b"gone"})
     world.publish({"/gone": None})
     world.publish({"/gone": None, "/more": b"more"})
-    world.age(days=1)
+    world.age(days=4)
     swept = world.collect().swept
     assert swept.young_objects == len(world.unreachable()) > 0
     assert swept.young_bytes == sum(len(world.fetch(path)) for path in world.unreachable())
     world.age(seconds=GRACE.total_seconds())
     world.collect()
+    assert world.unreachable() == set()
+
+
+def test_a_replica_that_lags_behind_finds_every_predecessor_whole_or_gone():
+    world = GarbageWorld()
+    world.publish({"/old": b"stored long ago"})
+    world.age(days=20)
+    world.publish({"/more": b"the last that the replica has seen"})
+    world.age(days=2)
+    world.publish({"/old": None})
+    world.age(hours=1)
+    world.publish({"/new": b"new"})
+    collected = world.collect(keep=0)
+    assert revisions(world) == [3, 4, 5]
+    assert len(collected.condemned_roots) == 2
+    world.age(seconds=GRACE.total_seconds())
+    world.collect(keep=0)
+    assert revisions(world) == [4, 5], "the live one, and the one that is tagged trunk-previous"
     assert world.unreachable() == set()
 
 
