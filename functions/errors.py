@@ -72,7 +72,7 @@ class StoreUnavailable(Retryable):
 
 
 class StoreForbids(StoreUnavailable):
-    """The object store refuses access to a bucket."""
+    """The object store refuses access to a bucket, or to one object in it."""
 
     code = "store-forbids"
     hint = "The credentials of the service or the policy of the bucket changed; the event is kept and tried again."

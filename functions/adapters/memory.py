@@ -149,12 +149,13 @@ class MemoryObjectReader:
 class MemoryObjectSource:
     """An ObjectSource in dictionaries, with the users' side of it: make_bucket, put and delete, and remove_bucket.
 
-    Buckets in `forbidden` may not be listed.
+    Buckets in `forbidden` may not be listed, objects in `unreadable` (bucket and key) not be read.
     """
 
     def __init__(self, clock: Clock = utc_now) -> None:
         self.available = True
         self.forbidden: set[str] = set()
+        self.unreadable: set[tuple[str, str]] = set()
         self._clock = clock
         self._buckets: dict[str, dict[str, tuple[ObjectInfo, bytes]]] = {}
         self._identities: dict[str, str] = {}
@@ -162,13 +163,13 @@ class MemoryObjectSource:
 
     def head(self, bucket: str, key: str) -> ObjectInfo | None:
         """The object as it is now, metadata included."""
-        self._check()
+        self._check_object("HEAD", bucket, key)
         stored = self._buckets.get(bucket, {}).get(key)
         return None if stored is None else stored[0]
 
     def open(self, bucket: str, key: str) -> MemoryObjectReader | None:
         """The object as it is now, ready to be read."""
-        self._check()
+        self._check_object("GET", bucket, key)
         objects = self._buckets.get(bucket, {})
         stored = objects.get(key)
         return None if stored is None else MemoryObjectReader(*stored, objects)
@@ -228,6 +229,11 @@ class MemoryObjectSource:
     def _check(self) -> None:
         if not self.available:
             raise StoreUnavailable("the object source in memory is switched off")
+
+    def _check_object(self, method: str, bucket: str, key: str) -> None:
+        self._check()
+        if (bucket, key) in self.unreadable and key in self._buckets.get(bucket, {}):
+            raise StoreForbids(f"{method} {bucket}/{key} was answered 403")
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from obstore.exceptions import BaseError, PreconditionError
 from functions.adapters.paths import is_plain
 from functions.adapters.s3_connection import S3Connection, read_whole, unavailable
 from functions.adapters.s3_requests import signed_requests
-from functions.errors import StoreUnavailable, VersionMoved
+from functions.errors import StoreForbids, StoreUnavailable, VersionMoved
 from functions.ports import ObjectInfo
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ _STANDARD_HEADERS = frozenset(
     }
 )
 _METADATA = "x-amz-meta-"
+
+_NOT_FOR_US = frozenset({400, 403})
+"""A policy denies an object, or it is encrypted by a key that only its owner has (SSE-C)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,8 @@ class _Plain:
             raise VersionMoved(f"{bucket}/{key} was replaced while it was read")
         if response.status == 416 and headers.get("range", "").startswith("bytes=0-"):  # an empty object has no byte 0
             return self._ask(method, bucket, key, {})
+        if response.status in _NOT_FOR_US:
+            raise StoreForbids(f"{method} {bucket}/{key} was answered {response.status}")
         if response.status not in {200, 206}:
             raise StoreUnavailable(f"{method} {bucket}/{key} was answered {response.status}")
         answer = response.headers

@@ -20,16 +20,20 @@ from events import (
     parse_notification,
 )
 from events.event import traceparent_of
-from functions.errors import Permanent, RepositoryUnknown, Retryable, UploadRefused, VersionMoved
+from functions.errors import Permanent, RepositoryUnknown, Retryable, StoreForbids, UploadRefused, VersionMoved
 from functions.handlers.cloud import Cloud, event_source
 from functions.handlers.problems import tell
 from functions.publishing.ingest import Ingest
 from functions.publishing.keys import SETTINGS_KEY, in_area
 from functions.publishing.look import Look, RefusedAsItIs, limits_of
 from functions.publishing.objects import Objects, Uploads
-from functions.publishing.records import RepositoryRecord, clear_problems
+from functions.publishing.records import RepositoryRecord, clear_problems, problem_of
+from functions.publishing.selection import as_listed
 
 STEP = "handle-bucket-notification"
+
+UNREADABLE = "object-unreadable"
+"""The code of the problem with an object that the store does not let the service read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,9 @@ def _look(look: Look, record: Record, repository: RepositoryRecord, cloud: Cloud
         if _tell(err, record, repository, cloud):
             raise
         return None
+    except StoreForbids as err:
+        _tell_of_unreadable(err, record, repository, cloud)
+        raise
     if change is None:
         clear_problems(cloud.state, repository.repository, frozenset({record.key}))
     return change
@@ -202,6 +209,31 @@ def _tell(refused: RefusedAsItIs, record: Record, repository: RepositoryRecord, 
         cloud=cloud,
     )
     return True
+
+
+def _tell_of_unreadable(fault: StoreForbids, record: Record, repository: RepositoryRecord, cloud: Cloud) -> None:
+    """Tell the user once that an object may not be read; what was published of the key stays, and it is tried again."""
+    info = as_listed(cloud.source, record.bucket, record.key)
+    if info is None:
+        return
+    known = problem_of(cloud.state, repository.repository, record.key)
+    if known is not None and (known.code, known.etag) == (UNREADABLE, info.etag):
+        return
+    refused = UploadRefused(
+        f"it cannot be read: {fault}",
+        code=UNREADABLE,
+        hint="Let the service read it: a policy denies it, or it is encrypted with your own key. It is tried again.",
+    )
+    tell(
+        refused,
+        step=STEP,
+        repository=repository.repository,
+        bucket=record.bucket,
+        key=record.key,
+        etag=info.etag,
+        modified=int(info.modified.timestamp()),
+        cloud=cloud,
+    )
 
 
 def _follow(repository: RepositoryRecord, event: CloudEvent, cloud: Cloud) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from events.change import ChangeRecord, Withheld
+from functions.errors import StoreForbids
 from functions.ports import ObjectInfo, ObjectSource
 from functions.publishing.rules import Rules
 
@@ -47,8 +48,22 @@ def look_again(
             keys_left_from = keys[-1]
         seen |= {key: None for key in keys if key <= keys_left_from and key not in seen}
         keys = [key for key in keys if key not in seen]
-    seen |= zip(keys, executor.map(lambda key: source.head(bucket, key), keys), strict=True)
+    seen |= zip(keys, executor.map(lambda key: _one(source, bucket, key), keys), strict=True)
     return seen
+
+
+def _one(source: ObjectSource, bucket: str, key: str) -> ObjectInfo | None:
+    """An object as it is now; one that may not be read must not hold up all others."""
+    try:
+        return source.head(bucket, key)
+    except StoreForbids:
+        return as_listed(source, bucket, key)
+
+
+def as_listed(source: ObjectSource, bucket: str, key: str) -> ObjectInfo | None:
+    """What a listing says of an object, which needs no right to read it; None if it is not there."""
+    first = next(source.list(bucket, key), None)
+    return first if first is not None and first.key == key else None
 
 
 def _common_prefix(keys: Sequence[str]) -> str:

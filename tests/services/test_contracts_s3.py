@@ -14,7 +14,7 @@ from functions.adapters.s3 import S3BlobStore
 from functions.adapters.s3_connection import S3Connection
 from functions.adapters.s3_objects import S3ObjectSource
 from functions.adapters.s3_requests import SignedRequests
-from functions.errors import StoreUnavailable, VersionMoved
+from functions.errors import StoreForbids, StoreUnavailable, VersionMoved
 from tests.contracts.blob_store import BlobStoreContract, race
 from tests.contracts.object_source import ObjectSourceContract
 from tests.tcp_proxy import TcpProxy
@@ -334,6 +334,14 @@ class TestS3ObjectSource(ObjectSourceContract):
         proxy.cut()
         with pytest.raises(StoreUnavailable):
             list(blocks)
+
+    def test_an_object_that_may_not_be_read_says_so(self, users, connection):
+        users.put("cvmfs/file", b"1")
+        stranger = S3ObjectSource(replace(connection, secret_key=SecretStr("wrong")))
+        with pytest.raises(StoreForbids, match=f"HEAD {users.bucket}/cvmfs/file was answered 403"):
+            stranger.head(users.bucket, "cvmfs/file")
+        with pytest.raises(StoreForbids, match=f"GET {users.bucket}/cvmfs/file was answered 403"):
+            stranger.open(users.bucket, "cvmfs/file")
 
     def test_listings_of_more_than_a_page_go_on(self, servers, source, bucket):
         client = servers.ceph.client("s3")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from events import UploadRefused
 from functions.errors import VersionMoved
 from functions.ports import ObjectInfo
 from functions.publishing.keys import SETTINGS_KEY
@@ -211,3 +212,41 @@ def test_an_object_that_never_rests_waits_in_the_queue(world: World) -> None:
     world.source.open = take  # type: ignore[method-assign]
     world.run_until_quiet()
     assert content(world, "/a") == b"1"
+
+
+def test_an_object_that_may_not_be_read_is_a_problem_until_it_may(world: World) -> None:
+    world.upload("cvmfs/locked", b"1")
+    world.source.unreadable.add(("alice", "cvmfs/locked"))
+    for _ in range(3):
+        world.deliver("handle-bucket-notification")
+    problem = world.problems()["cvmfs/locked"]
+    assert problem.code == "object-unreadable"
+    assert "403" in problem.reason
+    assert len(world.told(UploadRefused)) == 1, "however often it is tried"
+    world.source.unreadable.clear()
+    world.run_until_quiet()
+    assert world.problems() == {}
+    with world.reader() as reader:
+        assert reader.read("/locked") == b"1"
+
+
+def test_an_object_that_may_not_be_read_any_more_holds_up_no_other(world: World) -> None:
+    world.upload("cvmfs/locked", b"1")
+    world.upload("cvmfs/other", b"2")
+    while world.deliver("handle-bucket-notification"):
+        pass
+    world.source.unreadable.add(("alice", "cvmfs/locked"))
+    world.run_until_quiet()
+    with world.reader() as reader:
+        assert (reader.read("/locked"), reader.read("/other")) == (b"1", b"2")
+
+
+def test_a_version_that_may_not_be_read_leaves_the_one_before_published(world: World) -> None:
+    world.upload("cvmfs/file", b"1")
+    world.run_until_quiet()
+    world.upload("cvmfs/file", b"2")
+    world.source.unreadable.add(("alice", "cvmfs/file"))
+    world.deliver("handle-bucket-notification")
+    with world.reader() as reader:
+        assert reader.read("/file") == b"1"
+    assert world.problems()["cvmfs/file"].code == "object-unreadable"
