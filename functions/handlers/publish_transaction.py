@@ -130,9 +130,11 @@ class _Stay:
             through = let_through(tree, records)
             outcome = apply_records(tree, through, marker, rules.quota)
 
+        began = time.monotonic()
         published = self._publisher.publish(edit)
         if published.changed:
-            self._cloud.pace.spend(self._fqrn, time.monotonic(), self._interval_s)
+            now = time.monotonic()
+            self._cloud.pace.spend(self._fqrn, now, self._interval_s, took_s=now - began)
         refused = {record.key for record in records if record.withheld is Withheld.REFUSED}
         lost = {clash.key for clash in outcome.clashes}
         clear_problems(self._cloud.state, self._fqrn, frozenset(record.key for record in through) - lost - refused)

@@ -104,6 +104,7 @@ class _Part:
 
     def _reconcile(self, bucket: Bucket) -> None:
         cloud = self._cloud
+        cloud.bus.declare_changes(self._fqrn)
         reconciling = Reconciling(
             record=self._record,
             source=cloud.source,
@@ -112,10 +113,10 @@ class _Part:
             expected=cloud.rules.fresh(self._record),
             now=cloud.clock(),
             keep_gone=bucket.made_anew and not self._request.allow_empty,
+            settled=reconciliation_timers.settled(self._request, cloud),
         )
         if not self._request.allow_empty:
             reconciling.check_bucket(exists=bucket.exists, empty_limit=cloud.settings.empty_bucket_limit)
-        cloud.bus.declare_changes(self._fqrn)
         self._keep(self._before)
         if self._before.whole and not self._request.start_after:
             self._look_at_settings()

@@ -24,6 +24,9 @@ FOR_WAITING = {"repositories": "waiting"}
 PILE = 1000
 """Notifications waiting to be handled from which on a timer adds nothing: it would send again what waits already."""
 
+ON_ITS_WAY = timedelta(minutes=2)
+"""Age up to which an object is left to its notification, where others are on their way."""
+
 STALE_AFTER = timedelta(minutes=50)
 """Age of a timer's request that could not be granted: the next one is about to come."""
 
@@ -66,6 +69,18 @@ def is_untimely(request: ReconciliationRequested, cloud: Cloud, step: str) -> bo
         wake_up = RepositoryChanged(repository=request.repository, cause=request.cause)
         cloud.bus.publish([wake_up.to_cloudevent(source=event_source(step), time=cloud.clock())])
     return state.ready > 0
+
+
+def settled(request: ReconciliationRequested, cloud: Cloud) -> datetime | None:
+    """Until when objects were written that a timer's request looks at; None for all of them.
+
+    While notifications wait or a publisher is at work, what is younger is on its way, or found an hour later. A person
+    who asks wants all that is there.
+    """
+    if not caused(request):
+        return None
+    is_busy = cloud.bus.work_waiting(intake.STEP) > 0 or cloud.bus.changes_state(request.repository).consumers > 0
+    return cloud.clock() - ON_ITS_WAY if is_busy else None
 
 
 def _piled_up(cloud: Cloud) -> bool:

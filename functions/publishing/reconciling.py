@@ -83,6 +83,8 @@ class Reconciling:
     now: datetime
     keep_gone: bool = False
     """Whether nothing is taken for gone, since the bucket is another one than it was."""
+    settled: datetime | None = None
+    """Until when objects were written that are looked at, aware; None for all of them."""
     tally: Tally = field(default_factory=Tally)
     told_of: set[str] = field(default_factory=set)
     in_order: set[str] = field(default_factory=set)
@@ -124,6 +126,8 @@ class Reconciling:
             if found is None:
                 self._note_order(pair, told)
                 yield Verdict(pair.key)
+            elif self._is_on_its_way(pair):
+                yield Verdict(pair.key)
             elif _is_held_back(pin, pair):
                 self.tally.held += 1
                 yield Verdict(pair.key)
@@ -136,6 +140,10 @@ class Reconciling:
             else:
                 self.tally.count(found.reason)
                 yield Verdict(pair.key, found)
+
+    def _is_on_its_way(self, pair: Pair) -> bool:
+        """Whether the object was written so lately that its notification does what there is to do."""
+        return self.settled is not None and pair.info is not None and pair.info.modified > self.settled
 
     def _judge_new(self, pair: Pair, found: Difference) -> Difference | None:
         """A second look at an object without an entry where its key says: it may have one where it belongs."""

@@ -1,6 +1,8 @@
 """How often a repository may get a new revision."""
 
-from functions.publishing.pace import SAVED_UP, Pace
+import pytest
+
+from functions.publishing.pace import LONGEST_S, SAVED_UP, Pace
 
 
 def test_the_first_revisions_after_quiet_do_not_wait() -> None:
@@ -21,6 +23,26 @@ def test_a_steady_stream_settles_at_one_revision_per_interval() -> None:
         else:
             now += wait
     assert revisions <= 100 / 2 + SAVED_UP
+
+
+def revisions_in(seconds: float, *, took_s: float, interval_s: float | None = None) -> int:
+    """How many revisions a stream of changes becomes, each of which takes so long."""
+    pace, now, revisions = Pace(2.0), 0.0, 0
+    while now < seconds:
+        now += pace.wait_s("a", now, interval_s) + took_s
+        pace.spend("a", now, interval_s, took_s=took_s)
+        revisions += 1
+    return revisions
+
+
+def test_where_revisions_take_long_there_are_fewer() -> None:
+    assert revisions_in(100, took_s=0.1) == pytest.approx(100 / 2, abs=SAVED_UP)
+    assert revisions_in(100, took_s=0.3) == pytest.approx(100 / 3, abs=SAVED_UP)
+    assert revisions_in(100, took_s=2.0) == pytest.approx(100 / LONGEST_S, abs=SAVED_UP)
+
+
+def test_an_interval_that_is_longer_anyway_is_not_stretched() -> None:
+    assert revisions_in(600, took_s=3.0, interval_s=30.0) == pytest.approx(600 / 30, abs=SAVED_UP)
 
 
 def test_one_repository_does_not_slow_another() -> None:

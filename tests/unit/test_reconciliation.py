@@ -594,6 +594,34 @@ def test_a_timer_adds_nothing_to_what_is_on_its_way(world, monkeypatch):
     assert files(world) == {"/a": b"1"}
 
 
+@pytest.mark.parametrize("at_work", ["notifications wait", "a publisher is attached"])
+def test_while_others_are_on_their_way_a_timer_leaves_young_objects_to_their_notifications(world, at_work):
+    lost(world, "cvmfs/old", b"1")
+    world.clock.now += reconciliation_timers.ON_ITS_WAY
+    lost(world, "cvmfs/young", b"2")
+    reconcile_bucket.reconcile_bucket(EVERYTHING, world.cloud)
+    if at_work == "notifications wait":
+        world.upload("cvmfs/other", b"3")
+        world.deliver("reconcile-bucket")
+    else:
+        with world.bus.consume_changes(FQRN):
+            world.deliver("reconcile-bucket")
+    world.run_until_quiet()
+    assert files(world).keys() - {"/other"} == {"/old"}
+    tick(world)
+    assert files(world).keys() - {"/other"} == {"/old", "/young"}
+
+
+def test_a_person_who_asks_wants_everything(world):
+    lost(world, "cvmfs/young", b"1")
+    world.upload("cvmfs/other", b"2")
+    world.bus.publish(
+        [ReconciliationRequested(repository=FQRN, cause="a person").to_cloudevent(source="/test", time=world.clock())]
+    )
+    world.deliver("reconcile-bucket")
+    assert "cvmfs/young" in looks(world)
+
+
 @pytest.mark.parametrize("timer", [EVERYTHING, WAITING], ids=["hourly", "every minute"])
 def test_changes_whose_wake_up_is_lost_get_another_one_by_the_timer(world, timer):
     world.upload("cvmfs/a", b"1")
