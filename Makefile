@@ -60,7 +60,7 @@ bench-latency: setup
 bench-slurm: setup ## the bench's smallest scenario through a real Slurm on this machine, with a report
 	$(BIN)/python hpc-bench/run.py run smoke --site one-vm
 
-bench-results: setup ## every committed result of the bench again, about an hour on a quiet machine
+bench-results: setup ## every committed result of the bench again, three quarters of an hour on a quiet machine
 	$(BIN)/python hpc-bench/results.py
 
 clean: ## remove everything that the targets above made

@@ -55,7 +55,7 @@ def _arguments() -> argparse.Namespace:
         metavar="SCENARIO",
         nargs="*",
         type=_scenario,
-        help=f"run these only: {', '.join(SCALES)}; default: all, which takes about an hour",
+        help=f"run these only: {', '.join(SCALES)}; default: all, which takes three quarters of an hour",
     )
     return parser.parse_args()
 
