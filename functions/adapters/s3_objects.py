@@ -128,10 +128,9 @@ class _Plain:
             raise VersionMoved(f"{bucket}/{key} was replaced while it was read")
         if response.status == 416 and headers.get("range", "").startswith("bytes=0-"):  # an empty object has no byte 0
             return self._ask(method, bucket, key, {})
-        if response.status in _NOT_FOR_US:
-            raise StoreForbids(f"{method} {bucket}/{key} was answered {response.status}")
         if response.status not in {200, 206}:
-            raise StoreUnavailable(f"{method} {bucket}/{key} was answered {response.status}")
+            fault = StoreForbids if response.status in _NOT_FOR_US else StoreUnavailable
+            raise fault(f"{method} {bucket}/{key} was answered {response.status}")
         answer = response.headers
         total = answer.get("content-range", "").rpartition("/")[2] or answer.get("content-length", "")
         try:

@@ -193,31 +193,29 @@ class _Collection:
         chain, oldest = self._chain(base.root, entries)
         self.needed = {base.root, *tagged}
         self.kept = {*self.needed, *chain}
-        young, young_since = self._young(entries)
+        if self.collector.leftovers:
+            young = self._left_by_the_sweep(entries)
+        else:
+            # Nobody would find what is too young now, once the reflog does not lead there any more.
+            since = int((self.now - self.collector.grace).timestamp())
+            young = young_roots(entries, since)
+            oldest = since if oldest is None else min(oldest, since)
         self.reach.follow(young, whole=False)
         self.kept.update(young)
-        if not self.collector.leftovers:
-            oldest = young_since if oldest is None else min(oldest, young_since)
         self.sentence = judge(entries, base, self.kept, oldest=oldest)
         self.condemned |= {entry.digest: entry for entry in self.sentence.gone}
         auxiliary = [base.history, base.certificate, base.metainfo]
         self.reach.keys.add(keys_of(digest for digest in auxiliary if digest is not None))
         self.reach.keys.add(keys_of(reference.digest for reference in self.sentence.kept_auxiliary))
 
-    def _young(self, entries: Iterable[Reference]) -> tuple[list[Digest], int]:
-        """Root catalogs that stay since they are young, and from when on they would be (epoch seconds)."""
-        grace, store = self.collector.grace, self.collector.publisher.store
-        if not self.collector.leftovers:
-            # Nobody would find what is too young now, once the reflog does not lead there any more.
-            since = int((self.now - grace).timestamp())
-            return young_roots(entries, since), since
-        # One that the sweep would leave behind is there for replicas too, which fail if it has lost an object.
-        start = self.now - min(grace, REPLICAS_LOOK_BACK)
-        since = int(start.timestamp())
-        roots = [root for root in young_roots(entries, since) if root not in self.kept]
-        found = self.collector.publisher.executor.map(lambda root: store.info(Address(root, Kind.CATALOG).path), roots)
+    def _left_by_the_sweep(self, entries: Iterable[Reference]) -> list[Digest]:
+        """Root catalogs too young to be deleted: they are there for replicas, which fail if one has lost an object."""
+        publisher = self.collector.publisher
+        since = self.now - min(self.collector.grace, REPLICAS_LOOK_BACK)
+        roots = [root for root in young_roots(entries, int(since.timestamp())) if root not in self.kept]
+        found = publisher.executor.map(lambda root: publisher.store.info(Address(root, Kind.CATALOG).path), roots)
         stored = zip(roots, found, strict=True)
-        return [root for root, info in stored if info is not None and info.modified > start], since
+        return [root for root, info in stored if info is not None and info.modified > since]
 
     def _chain(self, root: Digest, entries: Iterable[Reference]) -> tuple[list[Digest], int | None]:
         """The predecessors that stay, nearest first, and when the oldest of them was entered (epoch seconds)."""
